@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file core/guard.h
+ * @brief Sections that a stop signal must not interrupt.
+ *
+ * Prefork's children destroy their pools inside the handler of SIGTERM and SIGHUP, and our cleanups, run from there, take the locks that the
+ * interrupted code may hold.  So whoever holds a lock in a request's thread blocks signals meanwhile, all but those of its own faults.  A thread that is started inside
+ * inherits that, so that the MPM's signals go to the MPM's threads.
+ */
+#ifndef SVL_CORE_GUARD_H
+#define SVL_CORE_GUARD_H
+
+#include <signal.h>
+
+/** Blocks signals.  @param before what svl_guard_leave restores */
+static inline void svl_guard_enter(sigset_t *before)
+{
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+    sigset_t asked;
+    sigfillset(&asked);
+    for (unsigned int i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
+        sigdelset(&asked, faults[i]);
+    }
+    pthread_sigmask(SIG_BLOCK, &asked, before);
+}
+
+/** Lets the MPM's signals in again for the time of somebody else's code.  @param before what svl_guard_leave restores */
+static inline void svl_guard_open(sigset_t *before)
+{
+    sigset_t asked;
+    sigemptyset(&asked);
+    sigaddset(&asked, SIGTERM);
+    sigaddset(&asked, SIGHUP);
+    sigaddset(&asked, SIGUSR1);
+    pthread_sigmask(SIG_UNBLOCK, &asked, before);
+}
+
+static inline void svl_guard_leave(const sigset_t *before)
+{
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+#endif

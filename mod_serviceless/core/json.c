@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "json.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <apr_strings.h>
+
+#define LOAD_FLAGS (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY)
+/* 17 digits bring every double back; fewer would change numbers from hop to hop. */
+#define DUMP_FLAGS (JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17))
+
+#define WRITE_AT_ONCE 2048 /* most values fit; a larger one is measured first, then written */
+
+/* jansson's own texts quote the input. */
+static const char *words(enum json_error_code code)
+{
+    switch (code) {
+    case json_error_out_of_memory:
+        return "out of memory";
+    case json_error_stack_overflow:
+        return "nested too deeply";
+    case json_error_invalid_utf8:
+        return "invalid UTF-8";
+    case json_error_premature_end_of_input:
+        return "unexpected end";
+    case json_error_end_of_input_expected:
+        return "bytes after the end";
+    case json_error_null_character:
+    case json_error_null_byte_in_key:
+        return "NUL";
+    case json_error_duplicate_key:
+        return "duplicate key";
+    case json_error_numeric_overflow:
+        return "number out of range";
+    default:
+        return "invalid syntax";
+    }
+}
+
+/* Finds what jansson would take: it allows 2,048 levels, and each costs it stack.  @return NULL or what is wrong at *at */
+static const char *prescan(const char *text, apr_size_t length, apr_size_t *at)
+{
+    int depth = 0;
+    int quoted = 0;
+
+    for (*at = 0; *at < length; (*at)++) {
+        char c = text[*at];
+
+        if (c == '\0') {
+            return "NUL";
+        }
+        if (quoted) {
+            if (c == '\\' && *at + 1 < length && text[*at + 1] != '\0') {
+                (*at)++;
+            }
+            quoted = c != '"';
+        }
+        else if (c == '"') {
+            quoted = 1;
+        }
+        else if ((c == '[' || c == '{') && ++depth > SVL_JSON_DEPTH) {
+            return "nested too deeply";
+        }
+        else if (c == ']' || c == '}') {
+            depth--;
+        }
+    }
+    return NULL;
+}
+
+apr_status_t svl_json_parse(json_t **json, const char *text, apr_size_t length, const char **detail, apr_pool_t *p)
+{
+    json_error_t error;
+    apr_size_t at;
+    const char *wrong = prescan(text, length, &at);
+
+    *json = NULL;
+    if (!wrong) {
+        errno = 0;
+        *json = svl_json_own(json_loadb(text, length, LOAD_FLAGS, &error), p);
+        if (*json) {
+            return APR_SUCCESS;
+        }
+        /* jansson calls some of these "invalid syntax", and the sender would be told that it is at fault. */
+        if (errno == ENOMEM && apr_pool_abort_get(p)) {
+            apr_pool_abort_get(p)(APR_ENOMEM);
+        }
+        wrong = words(json_error_code(&error));
+        at = error.position > 0 ? (apr_size_t)error.position : 0;
+    }
+    if (detail) {
+        *detail = apr_psprintf(p, "%s at byte %" APR_SIZE_T_FMT, wrong, at);
+    }
+    return APR_EINVAL;
+}
+
+static apr_status_t release(void *json)
+{
+    json_decref(json);
+    return APR_SUCCESS;
+}
+
+json_t *svl_json_own(json_t *json, apr_pool_t *p)
+{
+    if (json) {
+        apr_pool_cleanup_register(p, json, release, apr_pool_cleanup_null);
+    }
+    return json;
+}
+
+static int has_nul(const char *text, apr_size_t length)
+{
+    return memchr(text, '\0', length) != NULL;
+}
+
+static int array_fits(const json_t *json, int depth)
+{
+    for (apr_size_t i = 0; i < json_array_size(json); i++) {
+        if (!svl_json_fits(json_array_get(json, i), depth)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+static int object_fits(json_t *json, int depth)
+{
+    for (void *at = json_object_iter(json); at; at = json_object_iter_next(json, at)) {
+        if (has_nul(json_object_iter_key(at), json_object_iter_key_len(at))
+            || !svl_json_fits(json_object_iter_value(at), depth)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+int svl_json_fits(const json_t *json, int depth)
+{
+    switch (json ? json_typeof(json) : JSON_NULL) {
+    case JSON_STRING:
+        return !has_nul(json_string_value(json), json_string_length(json));
+    case JSON_ARRAY:
+        return depth > 0 && array_fits(json, depth - 1);
+    case JSON_OBJECT:
+        return depth > 0 && object_fits((json_t *)json, depth - 1);
+    default:
+        return json != NULL;
+    }
+}
+
+const char *svl_json_write(const json_t *json, apr_pool_t *p, apr_size_t *length)
+{
+    char small[WRITE_AT_ONCE];
+    char *text;
+    apr_size_t size;
+
+    *length = 0;
+    /* The depth first: a companion may hand over a value that contains itself. */
+    if (!svl_json_fits(json, SVL_JSON_DEPTH)) {
+        return NULL;
+    }
+    size = json_dumpb(json, small, sizeof(small), DUMP_FLAGS);
+    if (size == 0) {
+        return NULL;
+    }
+    text = apr_palloc(p, size + 1);
+    if (size <= sizeof(small)) {
+        memcpy(text, small, size);
+    }
+    else if (json_dumpb(json, text, size, DUMP_FLAGS) != size) {
+        return NULL;
+    }
+    text[size] = '\0';
+    *length = size;
+    return text;
+}
+
+/* @return how many bytes the character at s has, 0 when they are no UTF-8 (RFC 3629, table 3-7 of Unicode).  Stops at a NUL. */
+static int character_length(const unsigned char *s)
+{
+    unsigned char low = 0x80;
+    unsigned char high = 0xbf;
+    int length = s[0] < 0x80 ? 1 : s[0] < 0xc2 ? 0 : s[0] < 0xe0 ? 2 : s[0] < 0xf0 ? 3 : s[0] < 0xf5 ? 4 : 0;
+
+    if (length < 2) {
+        return length;
+    }
+    low = s[0] == 0xe0 ? 0xa0 : s[0] == 0xf0 ? 0x90 : low;
+    high = s[0] == 0xed ? 0x9f : s[0] == 0xf4 ? 0x8f : high;
+    if (s[1] < low || s[1] > high) {
+        return 0;
+    }
+    for (int i = 2; i < length; i++) {
+        if ((s[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    return length;
+}
+
+const char *svl_json_quote(const char *text, apr_pool_t *p)
+{
+    enum { ESCAPE = 6 }; /* \u0000: the longest that a byte becomes */
+    char *quoted = apr_palloc(p, strlen(text) * ESCAPE + 3);
+    char *end = quoted;
+    int length;
+
+    *end++ = '"';
+    for (const unsigned char *s = (const unsigned char *)text; *s; s += length ? length : 1) {
+        length = character_length(s);
+        if (length == 0) {
+            memcpy(end, "\\ufffd", ESCAPE);
+            end += ESCAPE;
+        }
+        else if (*s < 0x20 || *s == 0x7f || (*s == 0xc2 && s[1] < 0xa0)) {
+            /* the second row of control characters as well: some terminals obey them */
+            end += apr_snprintf(end, ESCAPE + 1, "\\u%04x", length == 2 ? s[1] : s[0]);
+        }
+        else {
+            if (*s == '"' || *s == '\\') {
+                *end++ = '\\';
+            }
+            memcpy(end, s, (apr_size_t)length);
+            end += length;
+        }
+    }
+    *end++ = '"';
+    *end = '\0';
+    return quoted;
+}

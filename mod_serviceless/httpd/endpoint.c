@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "endpoint.h"
+
+#include <string.h>
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <http_log.h>
+#include <http_protocol.h>
+
+#include "../core/guard.h"
+#include "body.h"
+#include "children.h"
+#include "gather.h"
+#include "invoke.h"
+#include "receive.h"
+#include "reply.h"
+#include "shared.h"
+
+#define HANDLER "serviceless"
+#define TYPE_CALL "application/json"
+#define TYPE_MESSAGE "application/x-ndjson"
+
+APLOG_USE_MODULE(serviceless);
+
+/* A media type, whatever its parameters. */
+static int type_is(const char *type, const char *wanted)
+{
+    apr_size_t length = strlen(wanted);
+    return ap_cstr_casecmpn(type, wanted, length) == 0
+           && (type[length] == '\0' || type[length] == ';' || apr_isspace(type[length]));
+}
+
+/* Tells what is below the endpoint from the endpoint itself.  path_info alone does not: it begins where the disk ends, so it is
+ * the whole path under a DocumentRoot that does not exist. */
+static int is_below(const request_rec *r, const svl_node_t *node)
+{
+    apr_size_t length = strlen(r->uri);
+    apr_size_t path = strlen(node->path);
+    if (ap_strstr_c(r->uri, apr_pstrcat(r->pool, node->path, "/", NULL))) {
+        return 1;
+    }
+    return r->path_info && *r->path_info && (length < path || strcmp(r->uri + length - path, node->path) != 0);
+}
+
+/* What can be refused before a byte of the body is read. */
+static apr_status_t check_request(const svl_exchange_t *exchange, int *message, svl_fault_t *fault)
+{
+    request_rec *r = exchange->r;
+    const char *type = apr_table_get(r->headers_in, "Content-Type");
+    if (is_below(r, exchange->node)) {
+        return svl_fault_set(fault, SVL_REASON_PATH, r->pool, NULL);
+    }
+    if (r->method_number != M_POST) {
+        return svl_fault_set(fault, SVL_REASON_METHOD, r->pool, NULL);
+    }
+    /* Of a request with both lengths httpd keeps the chunks and marks the connection; one of its readers may have read otherwise. */
+    if (apr_table_get(r->headers_in, "Transfer-Encoding") && r->connection->keepalive == AP_CONN_CLOSE) {
+        return svl_fault_set(fault, SVL_REASON_BODY_TRUNCATED, r->pool, "Content-Length and Transfer-Encoding both");
+    }
+    if (apr_table_get(r->headers_in, "Content-Encoding")) {
+        return svl_fault_set(fault, SVL_REASON_CONTENT_ENCODING, r->pool, NULL);
+    }
+    *message = type && type_is(type, TYPE_MESSAGE);
+    if (!*message && !(type && type_is(type, TYPE_CALL))) {
+        return svl_fault_set(fault, SVL_REASON_CONTENT_TYPE, r->pool, NULL);
+    }
+    return APR_SUCCESS;
+}
+
+/* Before the body is read: MergeTrailers lets its trailers pass for headers.  httpd joins a header that came twice with a comma, which no
+ * grammar of the three allows. */
+static void take_headers(svl_exchange_t *exchange)
+{
+    const apr_table_t *in = exchange->r->headers_in;
+    exchange->headers.id = apr_table_get(in, "webhook-id");
+    exchange->headers.timestamp = apr_table_get(in, "webhook-timestamp");
+    exchange->headers.signature = apr_table_get(in, "webhook-signature");
+    if (exchange->headers.id && svl_name_is_id(exchange->headers.id, strlen(exchange->headers.id))) {
+        exchange->id = exchange->headers.id;
+    }
+}
+
+static apr_status_t verify(svl_exchange_t *exchange, svl_fault_t *fault)
+{
+    const svl_node_t *node = exchange->node;
+    svl_signer_t *signer = svl_runtime_take_signer(exchange->runtime);
+    apr_status_t rv;
+    if (!signer) {
+        return svl_fault_set(fault, SVL_REASON_STORE_FAILED, exchange->r->pool, NULL);
+    }
+    rv = svl_sign_verify(signer, &exchange->headers, NULL, exchange->body, exchange->length, apr_time_sec(apr_time_now()),
+                         apr_time_sec(node->tolerance), &exchange->key, fault, exchange->r->pool);
+    svl_runtime_give_signer(exchange->runtime, signer);
+    if (rv != APR_SUCCESS) {
+        exchange->key = NULL;
+    }
+    return rv;
+}
+
+static int client_call(const svl_exchange_t *exchange)
+{
+    apr_pool_t *p = exchange->r->pool;
+    svl_call_request_t *request;
+    svl_fault_t fault = {SVL_REASON_NONE, NULL};
+    svl_gathered_t all;
+    svl_answer_t answer;
+    const char *body;
+    apr_size_t length;
+    int ok;
+    apr_status_t rv = svl_call_parse_request(&request, exchange->body, exchange->length, exchange->id, &fault, p);
+    if (rv == APR_SUCCESS && request->reply == SVL_REPLY_ALL) {
+        rv = svl_gather(exchange->runtime, request, exchange->key, &all, &fault, p);
+        answer = all.answer;
+    }
+    else if (rv == APR_SUCCESS) {
+        svl_children_before_call();
+        rv = svl_invoke(exchange->runtime, request, exchange->key, &answer, &fault, p);
+    }
+    if (rv != APR_SUCCESS) {
+        return svl_reply_refuse(exchange, &fault);
+    }
+    ok = answer.outcome == SVL_OUTCOME_OK;
+    body = svl_call_answer(exchange->id, exchange->node->name, answer.outcome, ok ? answer.text : NULL,
+                           ok ? answer.note : answer.text, answer.duplicate, p, &length);
+    if (request->reply == SVL_REPLY_ALL) {
+        apr_size_t size;
+        const char *text = svl_gather_text(&all, p, &size);
+        body = svl_outcome_answer(body, length, text, size, p, &length);
+    }
+    return svl_reply_send(exchange, request->reply == SVL_REPLY_ACCEPTED && !answer.duplicate ? HTTP_ACCEPTED : HTTP_OK,
+                          "application/json", body, length);
+}
+
+static int node_message(const svl_exchange_t *exchange)
+{
+    svl_fault_t fault = {SVL_REASON_NONE, NULL};
+    svl_receive_answer_t answer;
+    if (svl_receive(exchange, &answer, &fault) != APR_SUCCESS) {
+        return svl_reply_refuse(exchange, &fault);
+    }
+    return svl_reply_send(exchange, answer.status, answer.type, answer.body, answer.length);
+}
+
+/* There is no open mode: without keys nothing answers, and the administrator hears of it once. */
+static int no_node(const request_rec *r)
+{
+    if (svl_shared_first_time()) {
+        ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
+                      SVLNO(0100) "the handler serviceless is set, but server %s has no node: add ServicelessNodes and "
+                                  "ServicelessKeyFile",
+                      r->server->server_hostname);
+    }
+    return HTTP_NOT_FOUND;
+}
+
+/* All of it but the function itself is kept from prefork's stop signals: what they interrupt may hold malloc's lock, which the handler
+ * of those signals then wants. */
+static int answer(const svl_exchange_t *exchange, int message)
+{
+    sigset_t before;
+    int status;
+    if (exchange->runtime->guarded) {
+        svl_guard_enter(&before);
+    }
+    status = message ? node_message(exchange) : client_call(exchange);
+    if (exchange->runtime->guarded) {
+        svl_guard_leave(&before);
+    }
+    return status;
+}
+
+int svl_endpoint_handler(request_rec *r)
+{
+    svl_fault_t fault = {SVL_REASON_NONE, NULL};
+    svl_exchange_t exchange = {.r = r};
+    apr_size_t limit;
+    int message = 0;
+    if (!r->handler || strcmp(r->handler, HANDLER) != 0 || r->main || r->prev) {
+        return DECLINED;
+    }
+    exchange.node = svl_config_node(r->server);
+    if (!exchange.node) {
+        return no_node(r);
+    }
+    exchange.runtime = svl_runtime_of(exchange.node);
+    take_headers(&exchange);
+    if (check_request(&exchange, &message, &fault) != APR_SUCCESS) {
+        return svl_reply_refuse(&exchange, &fault);
+    }
+    if (!exchange.runtime) {
+        svl_runtime_rouse();
+        exchange.runtime = svl_runtime_of(exchange.node);
+    }
+    if (!exchange.runtime || __atomic_load_n(&exchange.runtime->stopping, __ATOMIC_ACQUIRE)) {
+        svl_fault_set(&fault, exchange.runtime ? SVL_REASON_STOPPING : SVL_REASON_STORE_FAILED, r->pool, NULL);
+        return svl_reply_refuse(&exchange, &fault);
+    }
+    limit = exchange.node->max_body + (message ? SVL_MESSAGE_SLACK : 0);
+    if (svl_body_read(r, limit, &exchange.body, &exchange.length, &fault) != APR_SUCCESS
+        || verify(&exchange, &fault) != APR_SUCCESS) {
+        return svl_reply_refuse(&exchange, &fault);
+    }
+    return answer(&exchange, message);
+}

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "maintain.h"
+
+#include <errno.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <apr_thread_proc.h>
+#include <http_log.h>
+#include <http_main.h>
+#include <scoreboard.h>
+
+#include "../core/guard.h"
+#include "children.h"
+#include "gather.h"
+#include "place.h"
+#include "recover.h"
+#include "retain.h"
+#include "run.h"
+#include "shared.h"
+#include "sync.h"
+
+#define WAKE_INTERVAL apr_time_from_sec(1)   /* an idle child wakes once a second and no oftener */
+#define LEAVE_WAIT apr_time_from_sec(2)      /* longest that a leaving child waits for its runs and transfers */
+#define ABORT_WAIT apr_time_from_msec(250)   /* the end of that time, for transfers that were aborted */
+#define DRAIN_LOOK apr_time_from_msec(2)     /* between two looks at what is still to be relayed */
+#define HANDLER_WAIT apr_time_from_msec(500) /* for the rest of a signal handler that destroys pools */
+
+/* Not by the clock that an administrator sets back by an hour. */
+#ifdef __GLIBC_PREREQ
+#if __GLIBC_PREREQ(2, 30)
+#define WAIT_CLOCK CLOCK_MONOTONIC
+#define WAIT_UNTIL(semaphore, end) sem_clockwait(semaphore, CLOCK_MONOTONIC, end)
+#endif
+#endif
+#ifndef WAIT_CLOCK
+#define WAIT_CLOCK CLOCK_REALTIME
+#define WAIT_UNTIL(semaphore, end) sem_timedwait(semaphore, end)
+#endif
+
+APLOG_USE_MODULE(serviceless);
+
+static struct {
+    const apr_array_header_t *runtimes; /* svl_runtime_t * */
+    apr_thread_t *thread;
+    int threaded;   /* else the MPM may leave inside a signal handler, and does not say whether it does */
+    int registered; /* for exit */
+    int generation; /* of the configuration that this child runs */
+    sem_t wake;
+    sem_t drained;
+    /* Atomics. */
+    int leaving;
+    apr_time_t give_up;  /* an ungraceful stop ends the process then, whatever still runs; 0: none */
+    apr_time_t deadline; /* of leaving */
+    int at_once;         /* exit runs nothing more */
+} child;
+
+/* Grows while nodes that could not be opened at first are opened. */
+static int count_of_runtimes(void)
+{
+    return __atomic_load_n(&child.runtimes->nelts, __ATOMIC_ACQUIRE);
+}
+
+static svl_runtime_t *runtime_at(int i)
+{
+    return APR_ARRAY_IDX(child.runtimes, i, svl_runtime_t *);
+}
+
+static apr_time_t time_of(apr_time_t *atomic)
+{
+    return __atomic_load_n(atomic, __ATOMIC_ACQUIRE);
+}
+
+/* @return nonzero when it was posted before the time was over */
+static int wait_for(sem_t *semaphore, apr_interval_time_t wait)
+{
+    struct timespec end;
+    apr_time_t until;
+    int failed;
+    clock_gettime(WAIT_CLOCK, &end);
+    until = apr_time_from_sec(end.tv_sec) + end.tv_nsec / 1000 + wait;
+    end = (struct timespec){.tv_sec = apr_time_sec(until), .tv_nsec = apr_time_usec(until) * 1000};
+    while ((failed = WAIT_UNTIL(semaphore, &end)) != 0 && errno == EINTR) {
+        continue;
+    }
+    return !failed;
+}
+
+/* One leads; a leader that died leaves EOWNERDEAD, and the lock to whoever asks next. */
+static int take_lead(svl_shared_node_t *shared)
+{
+    int error = pthread_mutex_trylock(&shared->leader);
+    if (error == EOWNERDEAD) {
+        error = pthread_mutex_consistent(&shared->leader);
+    }
+    return error == 0;
+}
+
+static void give_up_lead(svl_runtime_t *runtime, int *leads)
+{
+    if (*leads) {
+        pthread_mutex_unlock(&runtime->node->shared->leader);
+        *leads = 0;
+    }
+}
+
+static void maintain(svl_runtime_t *runtime, int *leads)
+{
+    char text[160];
+    apr_status_t rv = svl_store_flush(runtime->store);
+    if (rv == SVL_EDAMAGED) { /* logged once; nothing can be done before the next start */
+        give_up_lead(runtime, leads);
+        return;
+    }
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, runtime->node->server, SVLNO(0130) "node %s: the log could not be written: %s",
+                     runtime->node->name, svl_fault_strerror(rv, text, sizeof(text)));
+    }
+    svl_runs_poke(runtime->runs);
+    svl_relay_poke(runtime->relay);
+    svl_relay_watch(runtime->relay, apr_time_now());
+    /* A child of an older configuration may live on for hours with one connection, and knows the older fleet only. */
+    if (ap_scoreboard_image->global->running_generation != child.generation) {
+        give_up_lead(runtime, leads);
+        return;
+    }
+    if (!*leads) {
+        *leads = take_lead(runtime->node->shared);
+    }
+    if (*leads) {
+        svl_recover_turn(runtime, apr_time_now());
+        svl_recover_expire(runtime, apr_time_now());
+        svl_recover_epoch(runtime);
+        svl_children_watch(runtime);
+        svl_retain_turn(runtime);
+        svl_relay_probe(runtime->relay, apr_time_now());
+        svl_sync_turn(runtime->sync, apr_time_now());
+    }
+}
+
+static int inline_runs(void)
+{
+    int running = 0;
+    for (int i = 0; i < count_of_runtimes(); i++) {
+        running += __atomic_load_n(&runtime_at(i)->inline_runs, __ATOMIC_RELAXED);
+    }
+    return running;
+}
+
+/* After an ungraceful stop the MPM joins its workers however long a function takes; the parent's patience ends with a kill.  What runs
+ * is in the log. */
+static void check_give_up(void)
+{
+    int running = inline_runs();
+    if (!running || apr_time_now() < time_of(&child.give_up)) {
+        return;
+    }
+    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
+                 SVLNO(0131) "stopping though %d calls still run after %d s; they are in the log", running,
+                 (int)apr_time_sec(LEAVE_WAIT));
+    _exit(0);
+}
+
+static apr_interval_time_t next_wake(void)
+{
+    apr_time_t give_up = time_of(&child.give_up);
+    apr_interval_time_t left = give_up ? give_up - apr_time_now() : WAKE_INTERVAL;
+    return left > 0 && left < WAKE_INTERVAL ? left : WAKE_INTERVAL;
+}
+
+/* What was accepted a moment ago is still handed on: nobody else looks for it as soon. */
+static void drain_relays(apr_time_t deadline)
+{
+    apr_uint32_t backlog = 1;
+    while (backlog && apr_time_now() < deadline) {
+        backlog = 0;
+        for (int i = 0; i < count_of_runtimes(); i++) {
+            backlog += svl_relay_backlog(runtime_at(i)->relay);
+        }
+        if (backlog) {
+            apr_sleep(DRAIN_LOOK);
+        }
+    }
+}
+
+/* @return 1 when it has not ended in time */
+static int tell_left(const svl_runtime_t *runtime, apr_status_t rv, const char *what)
+{
+    if (rv == APR_SUCCESS) {
+        return 0;
+    }
+    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, runtime->node->server,
+                 SVLNO(0132) "node %s: leaving though a %s has not ended after %d s; the log has what is left to do",
+                 runtime->node->name, what, (int)apr_time_sec(LEAVE_WAIT));
+    return 1;
+}
+
+static void drain(apr_time_t deadline)
+{
+    int left = 0;
+    for (int i = 0; i < count_of_runtimes(); i++) {
+        left += tell_left(runtime_at(i), svl_sync_stop(runtime_at(i)->sync, deadline - ABORT_WAIT), "sync");
+        left += tell_left(runtime_at(i), svl_runs_stop(runtime_at(i)->runs, deadline - ABORT_WAIT), "run");
+    }
+    drain_relays(deadline - ABORT_WAIT);
+    for (int i = 0; i < count_of_runtimes(); i++) {
+        svl_relay_abort(runtime_at(i)->relay);
+    }
+    for (int i = 0; i < count_of_runtimes(); i++) {
+        left += tell_left(runtime_at(i), svl_relay_stop(runtime_at(i)->relay, deadline), "transfer");
+        svl_store_flush(runtime_at(i)->store);
+    }
+}
+
+static void turn(int *leads)
+{
+    if (time_of(&child.give_up)) {
+        /* No probe, nor anything else that opens a file: the worker MPM closes connections that its threads still wait for, and a
+         * thread that found another file under that number would wait on. */
+        check_give_up();
+        return;
+    }
+    svl_runtime_again();
+    svl_children_turn();
+    for (int i = 0; i < count_of_runtimes() && !__atomic_load_n(&child.leaving, __ATOMIC_ACQUIRE); i++) {
+        maintain(runtime_at(i), &leads[i]);
+    }
+}
+
+static void *APR_THREAD_FUNC maintenance(apr_thread_t *thread, void *baton)
+{
+    int *leads = baton;
+    (void)thread;
+    while (!__atomic_load_n(&child.leaving, __ATOMIC_ACQUIRE)) {
+        turn(leads);
+        wait_for(&child.wake, next_wake());
+    }
+    drain(time_of(&child.deadline));
+    for (int i = 0; i < count_of_runtimes(); i++) {
+        give_up_lead(runtime_at(i), &leads[i]);
+    }
+    sem_post(&child.drained);
+    if (!child.threaded) {
+        /* A handler goes on to free what it likes, and may wait for ever for a lock of the code that it interrupted. */
+        apr_sleep(HANDLER_WAIT);
+        _exit(0);
+    }
+    return NULL;
+}
+
+static void exit_at_once(void)
+{
+    if (__atomic_load_n(&child.at_once, __ATOMIC_ACQUIRE)) {
+        _exit(0);
+    }
+}
+
+apr_status_t svl_maintain_leave(void *unused)
+{
+    apr_status_t ignored;
+    int drained;
+    (void)unused;
+    if (!child.thread) {
+        return APR_SUCCESS;
+    }
+    svl_place_leave();
+    svl_children_leave();
+    __atomic_store_n(&child.deadline, apr_time_now() + LEAVE_WAIT, __ATOMIC_RELEASE);
+    for (int i = 0; i < count_of_runtimes(); i++) {
+        __atomic_store_n(&runtime_at(i)->stopping, 1, __ATOMIC_RELEASE);
+        svl_relay_abort_probes(runtime_at(i)->relay);
+        svl_gather_abort(runtime_at(i));
+    }
+    __atomic_store_n(&child.leaving, 1, __ATOMIC_RELEASE);
+    sem_post(&child.wake);
+    drained = wait_for(&child.drained, LEAVE_WAIT + ABORT_WAIT);
+    /* Nothing is freed, and exit ends the process at once: a thread may run on, or be on its way out (apr_thread_pool joins none), and its
+     * memory and code must stay; and this may be a signal handler, where nothing is to be freed at all. */
+    __atomic_store_n(&child.at_once, 1, __ATOMIC_RELEASE);
+    if (drained && child.threaded) {
+        apr_thread_join(&ignored, child.thread);
+        for (int i = 0; i < count_of_runtimes(); i++) {
+            __atomic_store_n(&runtime_at(i)->node->runtime, NULL, __ATOMIC_RELEASE);
+        }
+    }
+    return APR_SUCCESS;
+}
+
+apr_status_t svl_maintain_start(const apr_array_header_t *runtimes, apr_pool_t *pool, int threaded)
+{
+    int *leads = apr_pcalloc(pool, (apr_size_t)(runtimes->nalloc + 1) * sizeof(*leads));
+    sigset_t before;
+    apr_status_t rv;
+    child.runtimes = runtimes;
+    child.threaded = threaded;
+    child.generation = ap_scoreboard_image->global->running_generation;
+    sem_init(&child.wake, 0, 0);
+    sem_init(&child.drained, 0, 0);
+    if (!child.registered && atexit(exit_at_once) != 0) {
+        return APR_ENOMEM;
+    }
+    child.registered = 1;
+    /* Threads take no signals, which are for the MPM's own, but those of their own faults: httpd notes where those end a child. */
+    svl_guard_enter(&before);
+    rv = apr_thread_create(&child.thread, NULL, maintenance, leads, pool);
+    svl_guard_leave(&before);
+    if (rv != APR_SUCCESS) {
+        child.thread = NULL; /* APR has set it all the same */
+    }
+    return rv;
+}
+
+void svl_maintain_told(int graceful)
+{
+    if (graceful || !child.thread) {
+        return;
+    }
+    svl_children_leave();
+    __atomic_store_n(&child.give_up, apr_time_now() + LEAVE_WAIT, __ATOMIC_RELEASE);
+    for (int i = 0; i < count_of_runtimes(); i++) {
+        svl_relay_abort_probes(runtime_at(i)->relay);
+        svl_gather_abort(runtime_at(i));       /* the MPM closes their clients' connections, so nobody waits for the answers */
+        svl_sync_stop(runtime_at(i)->sync, 0); /* for the reason that turn() gives */
+    }
+    sem_post(&child.wake);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file httpd/receive.h
+ * @brief Messages of other nodes: their calls are accepted, relayed on and queued to run, and the answer says what became of each.
+ */
+#ifndef SVL_HTTPD_RECEIVE_H
+#define SVL_HTTPD_RECEIVE_H
+
+#include "../core/message.h"
+#include "reply.h"
+
+/** What a message is answered with. */
+typedef struct svl_receive_answer_t {
+    int status;
+    const char *type;
+    const char *body;
+    apr_size_t length;
+} svl_receive_answer_t;
+
+/** Takes a verified message.
+ * @param answer an acknowledgement, once the message's calls are durable here; or what sync has to say
+ * @return APR_SUCCESS, or SVL_EREFUSED: the whole message is refused */
+apr_status_t svl_receive(const svl_exchange_t *exchange, svl_receive_answer_t *answer, svl_fault_t *fault);
+
+/** Accepts the calls of a message, whose sender is verified; each line that is refused is counted and logged.
+ * @param r for the log; NULL: the calls came as an answer  @param id of the message, for the log
+ * @param fresh how many numbers are covered here since it came, refused ones included
+ * @return APR_SUCCESS, or SVL_EREFUSED: nothing was accepted */
+apr_status_t svl_receive_calls(svl_runtime_t *runtime, const request_rec *r, const char *id, const svl_message_t *message,
+                               svl_message_ack_t *ack, apr_uint32_t *fresh, svl_fault_t *fault, apr_pool_t *p);
+
+/** Takes a message whose one call is asked for its outcome: accepts it, and waits, as long as the message says, until it has run.
+ * @param answer how it ended, or that it is pending; beyond a quarter of the workers (await.h) that is told at once
+ * @return as svl_receive_calls */
+apr_status_t svl_receive_outcome(const svl_exchange_t *exchange, const svl_message_t *message, svl_receive_answer_t *answer,
+                                 svl_fault_t *fault);
+
+#endif

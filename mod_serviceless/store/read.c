@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "../core/fault.h"
+#include "commit.h"
+#include "damage.h"
+
+/* Ended readers keep their transaction, reset, with its slot of the reader table: beginning again then takes no lock of
+ * LMDB. */
+static int begin(svl_store_t *store, svl_store_reader_t **result)
+{
+    svl_store_reader_t *reader;
+    int rc;
+
+    pthread_mutex_lock(&store->gate);
+    reader = store->idle;
+    if (reader) {
+        store->idle = reader->next;
+    }
+    pthread_mutex_unlock(&store->gate);
+    if (reader) {
+        rc = mdb_txn_renew(reader->txn);
+        if (!rc) {
+            rc = mdb_cursor_renew(reader->txn, reader->cursor);
+        }
+        if (rc) {
+            mdb_cursor_close(reader->cursor);
+            mdb_txn_abort(reader->txn);
+            free(reader);
+        }
+        *result = reader;
+        return rc;
+    }
+    reader = calloc(1, sizeof(*reader));
+    if (!reader) {
+        return ENOMEM;
+    }
+    reader->store = store;
+    rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &reader->txn);
+    if (!rc) {
+        rc = mdb_cursor_open(reader->txn, store->tables[SVL_TABLE_CALLS], &reader->cursor);
+        if (rc) {
+            mdb_txn_abort(reader->txn);
+        }
+    }
+    if (rc) {
+        free(reader);
+    }
+    *result = reader;
+    return rc;
+}
+
+/* What may help before a second try. */
+static apr_status_t help(svl_store_t *store, int rc)
+{
+    int dead;
+
+    if (rc == MDB_READERS_FULL) {
+        if (svl_env_enter(store)) {
+            return APR_EGENERAL;
+        }
+        mdb_reader_check(store->env, &dead);
+        svl_env_leave(store);
+        return APR_SUCCESS;
+    }
+    if (rc != MDB_MAP_RESIZED && rc != MDB_PANIC) {
+        return svl_env_status(rc);
+    }
+    return store->readonly ? svl_env_mend(store, rc) : svl_commit_nothing(store);
+}
+
+apr_status_t svl_store_read_begin(svl_store_reader_t **reader, svl_store_t *store)
+{
+    apr_status_t status = APR_SUCCESS;
+    sigset_t saved;
+    int tries, rc = MDB_PANIC;
+
+    if (svl_damage_known(store)) {
+        return SVL_EDAMAGED;
+    }
+    svl_env_guard(store, &saved);
+    for (tries = 0; tries < 2 && !status; ++tries) {
+        rc = MDB_PANIC;
+        if (!svl_env_enter(store)) {
+            rc = svl_env_readable(store);
+            if (!rc) {
+                rc = begin(store, reader);
+            }
+            if (!rc) {
+                break;
+            }
+            svl_env_leave(store);
+        }
+        status = tries ? svl_env_status(rc) : help(store, rc);
+    }
+    svl_env_unguard(store, &saved);
+    return rc ? svl_damage_note(store, status) : APR_SUCCESS;
+}
+
+void svl_store_read_end(svl_store_reader_t *reader)
+{
+    svl_store_t *store = reader->store;
+    sigset_t saved;
+
+    svl_env_guard(store, &saved);
+    mdb_txn_reset(reader->txn);
+    pthread_mutex_lock(&store->gate);
+    reader->next = store->idle;
+    store->idle = reader;
+    pthread_mutex_unlock(&store->gate);
+    svl_env_leave(store);
+    svl_env_unguard(store, &saved);
+}
+
+static apr_status_t get(svl_store_reader_t *reader, svl_table_e table, const void *key, apr_size_t length, MDB_val *value)
+{
+    MDB_val k = {length, (void *)key};
+
+    return svl_damage_note(reader->store, svl_env_status(mdb_get(reader->txn, reader->store->tables[table], &k, value)));
+}
+
+apr_status_t svl_store_find(svl_store_reader_t *reader, const char *id, apr_uint64_t *position)
+{
+    apr_size_t length = strlen(id);
+    MDB_val value;
+    apr_status_t status;
+
+    if (!svl_name_is_id(id, length)) {
+        return APR_NOTFOUND;
+    }
+    status = get(reader, SVL_TABLE_IDS, id, length, &value);
+    if (status) {
+        return status;
+    }
+    if (value.mv_size != SVL_RECORDS_POSITION_SIZE) {
+        return SVL_EDAMAGED;
+    }
+    *position = svl_records_get64(value.mv_data);
+    return APR_SUCCESS;
+}
+
+static apr_status_t get_outcome(svl_store_reader_t *reader, const void *key, svl_store_record_t *record)
+{
+    svl_records_outcome_t outcome;
+    MDB_val value;
+    apr_status_t status = get(reader, SVL_TABLE_OUTCOMES, key, SVL_RECORDS_POSITION_SIZE, &value);
+
+    if (status) {
+        return status == APR_NOTFOUND ? APR_SUCCESS : status;
+    }
+    status = svl_records_get_outcome(&outcome, value.mv_data, value.mv_size);
+    if (status) {
+        return status;
+    }
+    record->outcome = (svl_outcome_e)outcome.outcome;
+    record->micros = outcome.micros;
+    record->ended = outcome.ended;
+    record->text = outcome.text;
+    record->text_length = outcome.length;
+    record->dropped = outcome.dropped;
+    return APR_SUCCESS;
+}
+
+static apr_status_t fill(svl_store_reader_t *reader, const MDB_val *key, const MDB_val *value, int with_outcome,
+                         svl_store_record_t *record)
+{
+    svl_records_call_t call;
+    apr_status_t status;
+
+    if (key->mv_size != SVL_RECORDS_POSITION_SIZE) {
+        return SVL_EDAMAGED;
+    }
+    memset(record, 0, sizeof(*record));
+    record->position = svl_records_get64(key->mv_data);
+    status = svl_records_get_call(&call, value->mv_data, value->mv_size);
+    if (status) {
+        return status;
+    }
+    record->arrived = call.arrived;
+    record->expires = call.expires;
+    record->alias = (call.flags & SVL_RECORDS_CALL_ALIAS) != 0;
+    if (call.flags & SVL_RECORDS_CALL_REFUSED) {
+        record->refused = call.text;
+        record->refused_length = call.length;
+    }
+    else if (call.flags & SVL_RECORDS_CALL_MISSED) {
+        record->text = call.text;
+        record->text_length = call.length;
+        record->outcome = SVL_OUTCOME_MISSED;
+        return APR_SUCCESS;
+    }
+    else {
+        record->line = call.text;
+        record->length = call.length;
+    }
+    record->outcome = call.flags & SVL_RECORDS_CALL_IDLE ? SVL_OUTCOME_ACCEPTED : SVL_OUTCOME_PENDING;
+    return with_outcome ? get_outcome(reader, key->mv_data, record) : APR_SUCCESS;
+}
+
+apr_status_t svl_store_get(svl_store_reader_t *reader, apr_uint64_t position, svl_store_record_t *record)
+{
+    unsigned char bytes[SVL_RECORDS_POSITION_SIZE];
+    MDB_val key = {sizeof(bytes), bytes}, value;
+    apr_status_t status;
+
+    svl_records_put64(bytes, position);
+    status = get(reader, SVL_TABLE_CALLS, bytes, sizeof(bytes), &value);
+    return status ? status : svl_damage_note(reader->store, fill(reader, &key, &value, 1, record));
+}
+
+apr_status_t svl_store_next(svl_store_reader_t *reader, int backwards, int with_outcome, svl_store_record_t *record)
+{
+    unsigned char bytes[SVL_RECORDS_POSITION_SIZE];
+    MDB_val key = {sizeof(bytes), bytes}, value;
+    int rc;
+
+    svl_records_put64(bytes, backwards ? record->position : record->position + 1);
+    if (backwards && !record->position) {
+        rc = mdb_cursor_get(reader->cursor, &key, &value, MDB_LAST);
+    }
+    else {
+        rc = mdb_cursor_get(reader->cursor, &key, &value, MDB_SET_RANGE);
+        if (backwards) {
+            rc = mdb_cursor_get(reader->cursor, &key, &value, rc == MDB_NOTFOUND ? MDB_LAST : MDB_PREV);
+        }
+    }
+    return svl_damage_note(reader->store, rc ? svl_env_status(rc) : fill(reader, &key, &value, with_outcome, record));
+}
+
+apr_status_t svl_store_every(svl_store_reader_t *reader, svl_store_listing_t *listing)
+{
+    unsigned char bytes[SVL_RECORDS_POSITION_SIZE];
+    MDB_val key = {sizeof(bytes), bytes}, value;
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(reader->txn, reader->store->tables[SVL_TABLE_EVERY], &cursor);
+
+    if (!rc) {
+        svl_records_put64(bytes, listing->position + 1);
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+        if (!rc && key.mv_size == sizeof(bytes)) {
+            int again = value.mv_size == SVL_RECORDS_AGAIN_SIZE;
+            listing->position = svl_records_get64(key.mv_data);
+            listing->entry = again ? svl_records_get64(value.mv_data) : listing->position;
+            listing->previous = again ? svl_records_get64((unsigned char *)value.mv_data + SVL_RECORDS_POSITION_SIZE) : 0;
+        }
+        mdb_cursor_close(cursor);
+    }
+    return svl_damage_note(reader->store, svl_env_status(rc));
+}
+
+apr_status_t svl_store_listed(svl_store_reader_t *reader, apr_uint64_t entry, apr_uint64_t *position)
+{
+    unsigned char key[SVL_RECORDS_POSITION_SIZE];
+    MDB_val value;
+    apr_status_t status;
+
+    svl_records_put64(key, entry);
+    status = get(reader, SVL_TABLE_EVERY, key, sizeof(key), &value);
+    *position = status ? 0 : value.mv_size == SVL_RECORDS_EVERY_SIZE ? svl_records_get64(value.mv_data) : entry;
+    return status == APR_NOTFOUND ? APR_SUCCESS : status;
+}
+
+static apr_status_t get_state(svl_store_reader_t *reader, svl_records_state_t *state)
+{
+    MDB_val value;
+    apr_status_t status = get(reader, SVL_TABLE_META, "state", 5, &value);
+
+    return status ? status : svl_records_get_state(state, value.mv_data, value.mv_size);
+}
+
+apr_status_t svl_store_last(svl_store_reader_t *reader, apr_uint64_t *position)
+{
+    svl_records_state_t state = {.last = 0};
+    apr_status_t status = get_state(reader, &state);
+
+    *position = state.last;
+    return status;
+}
+
+static apr_status_t count_records(svl_store_reader_t *reader, svl_table_e table, apr_uint64_t *count)
+{
+    MDB_stat stat;
+    int rc = mdb_stat(reader->txn, reader->store->tables[table], &stat);
+
+    *count = rc ? 0 : stat.ms_entries;
+    return svl_env_status(rc);
+}
+
+int svl_store_is_full(svl_store_reader_t *reader)
+{
+    const svl_store_t *store = reader->store;
+    apr_uint64_t unused = 0;
+    MDB_envinfo info;
+
+    mdb_env_info(store->env, &info);
+    if (info.me_last_pgno + 1 + svl_env_reserve(store) <= store->bound) {
+        return 0;
+    }
+    return svl_env_free(reader->txn, 0, &unused) || info.me_last_pgno + 1 - unused + svl_env_reserve(store) > store->bound;
+}
+
+apr_status_t svl_store_count(svl_store_reader_t *reader, svl_store_counts_t *counts)
+{
+    svl_records_state_t state;
+    svl_store_record_t oldest = {0};
+    apr_uint64_t unused;
+    MDB_envinfo info;
+    apr_status_t status = get_state(reader, &state);
+
+    memset(counts, 0, sizeof(*counts));
+    if (!status) {
+        status = count_records(reader, SVL_TABLE_CALLS, &counts->calls);
+    }
+    if (!status) {
+        status = count_records(reader, SVL_TABLE_WORK, &counts->work);
+    }
+    if (!status) {
+        status = svl_env_status(svl_env_free(reader->txn, 0, &unused));
+    }
+    if (status) {
+        return status;
+    }
+    mdb_env_info(reader->store->env, &info);
+    counts->commits = mdb_txn_id(reader->txn);
+    counts->last = state.last;
+    counts->pending = state.pending;
+    counts->bytes = (info.me_last_pgno + 1 - unused) * reader->store->page;
+    counts->size = reader->store->bound * reader->store->page;
+    status = svl_store_next(reader, 0, 0, &oldest);
+    counts->oldest = oldest.arrived;
+    return status == APR_NOTFOUND ? APR_SUCCESS : status;
+}

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "running.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <apr_strings.h>
+
+#include "boot.h"
+
+#define FORMAT "svl-running-1"
+#define WIDTH 254     /* runs of a process that are told apart; with more of them all that it has to run counts as running */
+#define ROWS_MAX 4096 /* 8 MiB */
+
+/* The first bytes of the file; then rows. */
+typedef struct header_t {
+    char format[64 - SVL_RECORDS_BOOT];
+    char boot[SVL_RECORDS_BOOT];
+} header_t;
+
+/* Atomics.  Two thousand bytes, so that rows share no cache line. */
+typedef struct row_t {
+    apr_uint64_t owner; /* 0: free */
+    apr_uint64_t more;  /* runs for which there was no place */
+    apr_uint64_t positions[WIDTH];
+} row_t;
+
+static apr_uint64_t get(const apr_uint64_t *number)
+{
+    return __atomic_load_n(number, __ATOMIC_ACQUIRE);
+}
+
+static void put(apr_uint64_t *number, apr_uint64_t value)
+{
+    __atomic_store_n(number, value, __ATOMIC_RELEASE);
+}
+
+static int swap(apr_uint64_t *number, apr_uint64_t from, apr_uint64_t to)
+{
+    return __atomic_compare_exchange_n(number, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+static void make_header(header_t *header)
+{
+    memset(header, 0, sizeof(*header));
+    memcpy(header->format, FORMAT, sizeof(FORMAT));
+    svl_boot_read(header->boot);
+}
+
+static int is_ours(int fd)
+{
+    header_t found, expected;
+
+    make_header(&expected);
+    return pread(fd, &found, sizeof(found), 0) == (ssize_t)sizeof(found) && !memcmp(&found, &expected, sizeof(found));
+}
+
+static int open_file(const char *directory, int flags)
+{
+    char path[APR_PATH_MAX];
+
+    apr_snprintf(path, sizeof(path), "%s/" SVL_RUNNING_FILE, directory);
+    return open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags, S_IRUSR | S_IWUSR);
+}
+
+static void remove_file(const char *directory)
+{
+    char path[APR_PATH_MAX];
+
+    apr_snprintf(path, sizeof(path), "%s/" SVL_RUNNING_FILE, directory);
+    unlink(path);
+}
+
+/* Its blocks are there from the beginning, since writing to a mapped hole of a full disk would be a SIGBUS. */
+static apr_status_t make_file(const char *directory, off_t size)
+{
+    header_t header;
+    int fd, error;
+
+    remove_file(directory);
+    fd = open_file(directory, O_CREAT | O_EXCL);
+    if (fd < 0) {
+        return APR_FROM_OS_ERROR(errno);
+    }
+    make_header(&header);
+    error = posix_fallocate(fd, 0, size);
+    if (!error && pwrite(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header)) {
+        error = errno ? errno : EIO;
+    }
+    close(fd);
+    if (error) {
+        remove_file(directory); /* nobody has it: it has no header */
+    }
+    return APR_FROM_OS_ERROR(error);
+}
+
+static apr_status_t give_space(const char *directory, unsigned int processes)
+{
+    off_t rows = 3 * (off_t)(processes ? processes : 1), size = (off_t)sizeof(header_t);
+    int fd = open_file(directory, 0), error;
+
+    size += (rows < ROWS_MAX ? rows : ROWS_MAX) * (off_t)sizeof(row_t);
+    if (fd >= 0 && is_ours(fd)) {
+        error = posix_fallocate(fd, 0, size); /* without it, it stays as large as it is */
+        close(fd);
+        return APR_FROM_OS_ERROR(error);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return make_file(directory, size); /* replaced, never cut: others may have it mapped */
+}
+
+void svl_running_prepare(const svl_store_t *store)
+{
+    apr_status_t status = give_space(store->options.directory, store->options.processes);
+
+    if (status) {
+        svl_log_write(store->options.log, SVL_LOG_MARK, SVL_LOG_WARNING, status,
+                      SVLNO(0376) "%s/" SVL_RUNNING_FILE
+                                  " cannot be made or be given all its space: should a process end, more may count as running "
+                                  "than was",
+                      store->options.directory);
+    }
+}
+
+static row_t *rows_of(const svl_store_t *store, apr_size_t *count)
+{
+    *count = store->running ? (store->running_size - sizeof(header_t)) / sizeof(row_t) : 0;
+    return store->running ? (row_t *)(void *)((char *)store->running + sizeof(header_t)) : NULL;
+}
+
+/* A log that began anew counts its owners anew: what an older one of this number left says nothing. */
+static void forget(row_t *rows, apr_size_t count, apr_uint64_t owner)
+{
+    for (apr_size_t i = 0; i < count; i++) {
+        swap(&rows[i].owner, owner, 0);
+    }
+}
+
+/* Owners count up, so going round the rows by their numbers meets the longest dead first: others may not have been taken over yet. */
+static row_t *row_at(row_t *rows, apr_size_t count, apr_uint64_t owner, apr_size_t step)
+{
+    return &rows[(owner + step) % count];
+}
+
+static row_t *claim(const svl_store_t *store, row_t *rows, apr_size_t count)
+{
+    for (apr_size_t i = 0; i < count; i++) {
+        row_t *row = row_at(rows, count, store->owner, i);
+        apr_uint64_t held = get(&row->owner);
+        if ((!held || !svl_store_owner_lives(store, held)) && swap(&row->owner, held, store->owner)) {
+            put(&row->more, 0); /* released one by one: who sees one of them cleared sees the new owner too */
+            for (apr_size_t j = 0; j < WIDTH; j++) {
+                put(&row->positions[j], 0);
+            }
+            return row;
+        }
+    }
+    return NULL;
+}
+
+void svl_running_open(svl_store_t *store)
+{
+    struct stat file;
+    row_t *rows;
+    apr_size_t count;
+    int fd = open_file(store->options.directory, 0);
+
+    if (fd >= 0 && is_ours(fd) && !fstat(fd, &file) && file.st_size > (off_t)sizeof(header_t)) {
+        void *mapped = mmap(NULL, (size_t)file.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        store->running = mapped == MAP_FAILED ? NULL : mapped;
+        store->running_size = (apr_size_t)file.st_size;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    rows = rows_of(store, &count);
+    forget(rows, count, store->owner);
+    store->row = rows ? claim(store, rows, count) : NULL;
+    if (!store->row) {
+        svl_log_write(store->options.log, SVL_LOG_MARK, SVL_LOG_WARNING, APR_SUCCESS,
+                      SVLNO(0213) "%s/" SVL_RUNNING_FILE
+                                  " cannot be used: should this process end, all that it has to run counts as "
+                                  "running",
+                      store->options.directory);
+    }
+}
+
+void svl_running_close(svl_store_t *store)
+{
+    if (store->running) {
+        munmap(store->running, store->running_size);
+    }
+    store->running = store->row = NULL;
+}
+
+/* @return where it was noted; NULL: there is no place */
+static apr_uint64_t *note(apr_uint64_t *places, apr_uint32_t count, apr_uint32_t from, apr_uint64_t position)
+{
+    for (apr_uint32_t i = 0; i < count; i++) {
+        apr_uint64_t *place = &places[(from + i) % count];
+        if (get(place) == 0 && swap(place, 0, position)) {
+            return place;
+        }
+    }
+    return NULL;
+}
+
+static int drop(apr_uint64_t *places, apr_uint32_t count, apr_uint64_t position)
+{
+    for (apr_uint32_t i = 0; i < count; i++) {
+        if (swap(&places[i], position, 0)) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+apr_uint64_t *svl_store_running_begin(svl_store_t *store, apr_uint64_t position)
+{
+    row_t *row = store->row;
+    apr_uint32_t from = __atomic_add_fetch(&store->row_next, 1, __ATOMIC_RELAXED);
+    apr_uint64_t *mark;
+
+    if (!row) {
+        return NULL;
+    }
+    mark = note(row->positions, WIDTH, from, position);
+    if (!mark) {
+        __atomic_add_fetch(&row->more, 1, __ATOMIC_ACQ_REL);
+        mark = note(store->row_more, SVL_RUNNING_MORE, from, position);
+    }
+    return mark ? mark : &row->more;
+}
+
+void svl_store_running_end(svl_store_t *store, apr_uint64_t *mark)
+{
+    row_t *row = store->row;
+
+    if (!mark || !row) {
+        return;
+    }
+    if (mark != &row->more) {
+        put(mark, 0);
+    }
+    if (mark < row->positions || mark >= row->positions + WIDTH) {
+        __atomic_sub_fetch(&row->more, 1, __ATOMIC_ACQ_REL);
+    }
+}
+
+void svl_running_drop(svl_store_t *store, apr_uint64_t position)
+{
+    row_t *row = store->row;
+
+    if (!row || drop(row->positions, WIDTH, position)) {
+        return;
+    }
+    if (get(&row->more) && drop(store->row_more, SVL_RUNNING_MORE, position)) {
+        __atomic_sub_fetch(&row->more, 1, __ATOMIC_ACQ_REL);
+    }
+}
+
+static int is_in(const row_t *row, apr_uint64_t position)
+{
+    for (apr_uint32_t i = 0; i < WIDTH; i++) {
+        if (get(&row->positions[i]) == position) {
+            return 1;
+        }
+    }
+    return get(&row->more) != 0;
+}
+
+int svl_store_was_running(void *baton, apr_uint64_t owner, apr_uint64_t position)
+{
+    const svl_store_t *store = baton;
+    apr_size_t count;
+    row_t *rows = rows_of(store, &count);
+
+    for (apr_size_t i = 0; i < count; i++) {
+        const row_t *row = row_at(rows, count, owner, i);
+        if (get(&row->owner) == owner) {
+            int in = is_in(row, position);
+            return in || get(&row->owner) != owner; /* a new process may have taken the row meanwhile, and cleared it */
+        }
+    }
+    return 1;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file store/running.h
+ * @brief The file `running` beside the log: who runs what at this moment, so that those who take over know what was running, and
+ * what only waited.
+ *
+ * All processes that have the log open map it.  A file, not memory of the server, so that it is there for the server that starts
+ * after one that was killed whole: the page cache keeps it.  It is never synced, and believed under the boot that wrote it only.
+ */
+#ifndef SVL_STORE_RUNNING_H
+#define SVL_STORE_RUNNING_H
+
+#include "tables.h"
+
+#define SVL_RUNNING_FILE "running"
+
+/** For the parent: makes the file, or makes it larger, so that the processes of the options have room three times over (two generations, and the dead
+ * that nobody has taken over yet).  A file of another boot or format is replaced, one of this boot never.  A failure
+ * is only logged: the log can be used all the same. */
+void svl_running_prepare(const svl_store_t *store);
+
+/** Maps the file and takes a row for store->owner.  Without one all its runs count as running once it is dead. */
+void svl_running_open(svl_store_t *store);
+
+/** Takes away the mark of a run whose outcome was recorded later than its mark's holder could wait for. */
+void svl_running_drop(svl_store_t *store, apr_uint64_t position);
+
+/** Unmaps it.  The row stays: what it does not name was not running. */
+void svl_running_close(svl_store_t *store);
+
+#endif

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "relay_private.h"
+
+static svl_relay_lane_t *take_ready(svl_relay_t *relay)
+{
+    svl_relay_lane_t *lane = relay->ready;
+    if (lane) {
+        relay->ready = lane->next;
+        relay->ready_tail = relay->ready ? relay->ready_tail : NULL;
+        relay->readies--;
+        lane->ready = 0;
+    }
+    return lane;
+}
+
+static void *APR_THREAD_FUNC work(apr_thread_t *thread, void *baton);
+
+/* Only as many workers as there are peers to send to.  When all of them are busy, the outbox waits for who comes back first. */
+int svl_relay_work_count(svl_relay_t *relay, int most)
+{
+    int wanted = relay->readies + (relay->outbox && relay->busy + 1 < (int)relay->options.count);
+    int more = (wanted < most ? wanted : most) - relay->looking;
+    if (more > relay->options.simultaneous - relay->workers) {
+        more = relay->options.simultaneous - relay->workers;
+    }
+    if (more <= 0) {
+        more = wanted && __atomic_load_n(&relay->threadless, __ATOMIC_RELAXED) && svl_relay_once_a_second(&relay->threadless);
+    }
+    relay->workers += more;
+    relay->looking += more;
+    return more;
+}
+
+/* Without the mutex, which a thread that starts wants at once.  The pool keeps a task when it has no thread for it; another one,
+ * a second later, makes it try again. */
+void svl_relay_work_start(svl_relay_t *relay, int count)
+{
+    for (; count > 0; count--) {
+        apr_status_t status = apr_thread_pool_push(relay->threads, work, relay, APR_THREAD_TASK_PRIORITY_NORMAL, relay);
+        int threadless = status != APR_SUCCESS && !apr_thread_pool_threads_count(relay->threads);
+        if (threadless && svl_relay_once_a_second(&relay->logged)) {
+            svl_log_write(relay->options.log, SVL_LOG_MARK, SVL_LOG_ERR, status,
+                          SVLNO(0309) "cannot start a thread to relay: calls wait");
+        }
+        if (threadless || __atomic_load_n(&relay->threadless, __ATOMIC_RELAXED)) {
+            __atomic_store_n(&relay->threadless, threadless ? apr_time_now() : 0, __ATOMIC_RELAXED);
+        }
+    }
+}
+
+static void distribute(svl_relay_t *relay, svl_relay_batch_t **finished)
+{
+    while (relay->outbox) {
+        svl_relay_batch_t *batch = relay->outbox;
+        relay->outbox = batch->next;
+        relay->waiting--;
+        svl_relay_queue_split(relay, batch, finished);
+    }
+    relay->outbox_tail = NULL;
+}
+
+static void settle_acknowledged(svl_relay_t *relay, svl_relay_lane_t *lane, svl_relay_list_t *taken,
+                                const svl_relay_attempt_t *attempt, svl_relay_batch_t **finished)
+{
+    const unsigned char *refused = attempt->refused;
+    apr_time_t now = apr_time_now();
+    for (svl_relay_slice_t *slice; (slice = svl_relay_list_pop(taken)) != NULL;) {
+        for (apr_uint32_t i = 1; refused && i < slice->route.count; i++) {
+            apr_uint32_t node = slice->route.nodes[i];
+            if (node < relay->options.count && refused[node]) {
+                svl_relay_queue_alone(relay, slice, i, finished);
+            }
+        }
+        if (attempt->sent) {
+            svl_relay_watch_add(relay, lane, slice, now);
+        }
+        svl_relay_queue_done(slice, finished);
+    }
+}
+
+/* With the mutex, which it gives up to ask first who of the next nodes lives. */
+static void move_on(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_list_t *taken, int ask,
+                    svl_relay_batch_t **finished)
+{
+    if (ask && !relay->stopping) {
+        svl_relay_unlock(relay);
+        svl_relay_probe_ahead(relay, sender, taken);
+        svl_relay_lock(relay);
+    }
+    for (svl_relay_slice_t *slice; (slice = svl_relay_list_pop(taken)) != NULL;) {
+        svl_relay_queue_place(relay, slice, finished);
+    }
+}
+
+/* What waits behind the failed message goes along, so that it gains by the probe as well. */
+static void settle_failed(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_lane_t *lane, svl_relay_list_t *taken,
+                          const svl_relay_attempt_t *attempt, svl_relay_batch_t **finished)
+{
+    if (!svl_peer_living(lane->peer->state)) {
+        svl_relay_queue_take(lane, 1, taken);
+    }
+    for (svl_relay_slice_t *slice = taken->head; slice; slice = slice->next) {
+        slice->route.nodes++;
+        slice->route.count--;
+    }
+    move_on(relay, sender, taken, attempt->slow, finished);
+}
+
+static void settle(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_lane_t *lane, svl_relay_list_t *taken,
+                   const svl_relay_attempt_t *attempt, svl_relay_batch_t **finished)
+{
+    if (attempt->abandoned) {
+        svl_relay_queue_abandon(taken, finished);
+    }
+    else if (!attempt->sent || attempt->result == SVL_PEER_OK) {
+        settle_acknowledged(relay, lane, taken, attempt, finished);
+    }
+    else {
+        settle_failed(relay, sender, lane, taken, attempt, finished);
+    }
+}
+
+static void lane_open(svl_relay_t *relay, svl_relay_lane_t *lane)
+{
+    lane->busy = 1;
+    relay->busy++;
+    if (lane->client || apr_pool_create(&lane->pool, relay->pool) != APR_SUCCESS) {
+        return;
+    }
+    lane->client = svl_relay_client(relay, lane->pool);
+    if (lane->client) {
+        relay->clients++;
+        return;
+    }
+    apr_pool_destroy(lane->pool);
+    if (!relay->stopping && svl_relay_once_a_second(&relay->logged)) {
+        svl_log_write(relay->options.log, SVL_LOG_MARK, SVL_LOG_ERR, APR_ENOMEM,
+                      SVLNO(0310) "cannot make a client to relay calls: they are left to sync");
+    }
+}
+
+static void lane_release(svl_relay_t *relay, svl_relay_lane_t *lane)
+{
+    lane->busy = 0;
+    relay->busy--;
+    if (relay->clients > SVL_RELAY_CLIENTS_MAX && !lane->queue.head && lane->client) {
+        apr_pool_destroy(lane->pool);
+        lane->client = NULL;
+        relay->clients--;
+    }
+    svl_relay_queue_ready(relay, lane);
+}
+
+/* With the mutex, which it gives up while it sends. */
+static void serve(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_lane_t *lane, svl_relay_batch_t **finished)
+{
+    svl_relay_list_t taken = {0};
+    svl_relay_attempt_t attempt;
+    int living = svl_peer_living(lane->peer->state), more;
+    svl_relay_queue_take(lane, !living, &taken);
+    if (!taken.head) { /* taken along by a failure before it */
+        return;
+    }
+    if (living) {
+        lane_open(relay, lane);
+    }
+    more = svl_relay_work_count(relay, relay->options.simultaneous);
+    svl_relay_unlock(relay);
+    svl_relay_work_start(relay, more);
+    if (!living) { /* found down meanwhile by another child, or by asking ahead: perhaps after a while, so ask now */
+        svl_relay_lock(relay);
+        move_on(relay, sender, &taken, 1, finished);
+        apr_pool_clear(sender->scratch);
+        return;
+    }
+    svl_relay_send(relay, sender, lane, &taken, &attempt);
+    svl_relay_lock(relay);
+    if (attempt.last) {
+        svl_relay_queue_return(lane, &taken, attempt.last, attempt.used);
+    }
+    lane_release(relay, lane);
+    settle(relay, sender, lane, &taken, &attempt, finished);
+    apr_pool_clear(sender->scratch);
+}
+
+/* One worker's turn: until nothing is ready. */
+static void *APR_THREAD_FUNC work(apr_thread_t *thread, void *baton)
+{
+    svl_relay_t *relay = baton;
+    (void)thread;
+    svl_relay_lock(relay);
+    svl_relay_sender_t *sender = svl_relay_sender_take(relay);
+    while (sender && !relay->stopping) {
+        svl_relay_batch_t *finished = NULL;
+        distribute(relay, &finished);
+        svl_relay_lane_t *lane = take_ready(relay);
+        if (lane) {
+            relay->looking--;
+            serve(relay, sender, lane, &finished);
+        }
+        else if (!finished) {
+            break;
+        }
+        svl_relay_unlock(relay);
+        svl_relay_queue_finish(relay, finished);
+        svl_relay_lock(relay);
+        relay->looking += lane != NULL;
+    }
+    if (sender) {
+        svl_relay_sender_rest(relay, sender);
+    }
+    relay->looking--;
+    relay->workers--;
+    apr_thread_cond_signal(relay->left);
+    svl_relay_unlock(relay);
+    return NULL;
+}

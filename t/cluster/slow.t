@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+# A function that takes its time on every node delays no other call, no acknowledgement and no relay.
+use strict;
+use warnings;
+use Client qw(make_id);
+use Fleet;
+use List::Util qw(max min);
+use Test::More;
+use Time::HiRes qw(time);
+
+my $SLOW = 2;   # seconds that the slow function takes on each node
+my $SOON = 1;   # seconds within which everything else must be done
+
+for my $mode (qw(bounce broadcast)) {
+    subtest $mode => sub {
+        my $fleet = Fleet->new(nodes => 5, mode => $mode)->start;
+        my ($n1, $n2) = $fleet->nodes;
+        my $warm = $n1->call('runlog.note', ['warm']);
+        $fleet->once([$warm->{json}{id}], 'all nodes work');
+
+        my $start = time;
+        my @slow = map { $n1->call('runlog.sleep', [$SLOW], reply => 'accepted') } 1 .. 3;
+        is_deeply([map { $_->{status} } @slow], [202, 202, 202], 'slow calls are accepted');
+        cmp_ok(time - $start, '<', $SOON, 'at once');
+        my @ids = map { $_->{json}{id} } @slow;
+
+        $start = time;
+        my $quick = $n2->call('runlog.note', ['quick']);
+        cmp_ok(time - $start, '<', $SOON, 'another call is answered while they run');
+        eventually { $fleet->arrived([$quick->{json}{id}]) } $SOON, 'and runs on every node';
+
+        my $line = {id => make_id(), function => 'runlog.sleep', args => [$SLOW], kwargs => {}, origin => 'n5', set => 'all',
+                    epoch => '00000000000000aa', seq => 1, issued => int(time * 1000), ttl => 3600};
+        $start = time;
+        my $answer = $n2->relay('n5', [], [$line]);
+        is($answer->{status}, 202, 'a relayed slow call is acknowledged');
+        ok($answer->{signed}, 'signed');
+        cmp_ok(time - $start, '<', $SOON, 'before it has run');
+
+        $fleet->once(\@ids, 'each slow call ran once on each node', quiet => 1);
+        for my $id (@ids) {
+            my @begun = map { ($_->runs_of($id))[0]{time} } $fleet->nodes;
+            cmp_ok(max(@begun) - min(@begun), '<', $SOON, 'relaying did not wait for running');
+        }
+        $fleet->stop;
+    };
+}
+
+done_testing;

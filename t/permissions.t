@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+# Who may do what: call, call=glob and relay in the key file, allow= in the configuration.
+use strict;
+use warnings;
+use Client qw(json make_id sign);
+use OneServer;
+use Poll;
+use Test::More;
+
+my $client = client();
+my @functions = qw(example.sum example.sleep runlog.note caller.nothing no.such example.nothing);
+my %body = map { $_ => $client->call_body($_, []) } @functions;
+my $relay = json({relay => {from => 'two', route => [], arity => 1}}) . "\n";
+
+# What a key gets for a call, or for a message of a node.
+sub status_for {
+    my ($key, $function) = @_;
+    my @o = (secret => keys_of($key));
+    return client()->post($relay, type => 'application/x-ndjson', @o)->{status} if $function eq 'relay';
+    return client()->post($body{$function}, @o)->{status};
+}
+
+my %expected = (
+    #          a glob       allow=      none that is loaded
+    #          sum  note    nothing     no.such  example.nothing  relay
+    main   => [200, 200,    200,        404,     404,             202],
+    caller => [200, 200,    403,        404,     404,             403],
+    narrow => [200, 403,    403,        403,     404,             403],
+    picky  => [200, 200,    403,        403,     403,             403],
+    peer   => [403, 403,    403,        403,     403,             202],
+);
+
+for my $key (sort keys %expected) {
+    subtest "key $key" => sub {
+        my @asked = qw(example.sum runlog.note caller.nothing no.such example.nothing relay);
+        is(status_for($key, $asked[$_]), $expected{$key}[$_], "$asked[$_]: $expected{$key}[$_]") for 0 .. $#asked;
+    };
+}
+
+subtest 'a glob is the whole name, and its case' => sub {
+    is(status_for('picky', 'example.sum'), 200, 'example.s?m is example.sum');
+    is(status_for('picky', 'example.sleep'), 403, 'and not example.sleep');
+    is(client()->call($_, [], secret => keys_of('picky'))->{status}, 403,
+       "and not $_") for qw(Example.sum example.sum2 xexample.sum);
+    is(client()->call('examples.sum', [], secret => keys_of('narrow'))->{status}, 403, 'the dot of example.* is a dot');
+    is(client()->call('example.', [], secret => keys_of('narrow'))->{status}, 404, 'what follows it may be nothing');
+};
+
+subtest 'allow= names the keys that may call, and gives nothing that the key file does not give' => sub {
+    is_refused(403, 'a key that may call all, but is not named', $body{'caller.nothing'}, secret => keys_of('caller'));
+    is_refused(403, 'a key that is named, but may call example.* only', $body{'caller.nothing'}, secret => keys_of('narrow'));
+    is($client->post($body{'caller.nothing'})->{json}{outcome}, 'ok', 'a key that is named and may call all');
+};
+
+subtest 'a refusal says which key, and is remembered by nobody' => sub {
+    my $answer = is_refused(403, 'a function outside of the key', $body{'runlog.note'}, secret => keys_of('narrow'));
+    like($answer->{json}{detail}, qr/key narrow\b.*runlog\.note/, 'the detail names both');
+    is_refused(403, 'a call with a key that may only relay', $body{'example.sum'}, secret => keys_of('peer'));
+    for my $key (qw(caller narrow picky)) {
+        $answer = is_refused(403, "a relay with the key $key", $relay, secret => keys_of($key), type => 'application/x-ndjson');
+        like($answer->{json}{detail}, qr/key $key may not relay/, 'the detail says so');
+    }
+    $answer = client()->post('{"sync":{"from":"two","digest":"x"}}' . "\n", type => 'application/x-ndjson',
+                             secret => keys_of('caller'));
+    is($answer->{status}, 403, 'a sync with a key that may only call');
+    is(client()->post('no message', type => 'application/x-ndjson', secret => keys_of('caller'))->{status}, 403,
+       'whatever the message');
+};
+
+subtest 'who may not call a function is not told whether it exists' => sub {
+    my ($one, $other) = map { client()->call($_, [], secret => keys_of('narrow')) } qw(runlog.note runlog.nothing);
+    is($other->{status}, $one->{status}, 'the same status');
+    is($other->{body} =~ s/runlog\.nothing/runlog.note/r, $one->{body}, 'the same words');
+};
+
+subtest 'answers are signed by a key that may relay, and by the key that asked' => sub {
+    for my $key (qw(main caller peer)) {
+        my $id = make_id();
+        my $answer = client()->post($key eq 'peer' ? $relay : $body{'example.sum'}, id => $id, secret => keys_of($key),
+                                    type => 'application/' . ($key eq 'peer' ? 'x-ndjson' : 'json'));
+        my %headers = %{$answer->{headers}};
+        my @signatures = map { sign(keys_of($_), "$id:one", $headers{'webhook-timestamp'}, $answer->{body}) } 'main', $key;
+        pop @signatures if $key eq 'main';
+        is($headers{'webhook-id'}, "$id:one", "to $key: webhook-id");
+        is($headers{'webhook-signature'}, "@signatures", "to $key: by main, the first key that may relay, and by $key");
+    }
+};
+
+ok(server_lives(), 'the server lives');
+
+done_testing;
