@@ -146,6 +146,7 @@ subtest 'a child that is killed right after the answer takes nothing along' => s
         my $client = $node->client;
         is($client->call('table.reload', [], id => $id)->{status}, 200, 'answered');
         kill 'KILL', $victim;
+        poll { !alive($victim) } 10; # until then the kernel may give it a connection
         $client->disconnect;
         push @ids, $id;
         poll { ran_in_all($node, $id, @rest) } 10 or push @unrun, $id;
