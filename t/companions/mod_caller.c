@@ -55,6 +55,15 @@ static void note(const char *what, apr_status_t status)
     json_object_set_new(registrations, what, json_string(word));
 }
 
+/* A restart unloads this module, and its variables. */
+static apr_status_t forget_registrations(void *baton)
+{
+    (void)baton;
+    json_decref(registrations);
+    registrations = NULL;
+    return APR_SUCCESS;
+}
+
 static int register_functions(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
 {
     static const serviceless_options_t child = {.scope = SERVICELESS_SCOPE_CHILD};
@@ -62,7 +71,6 @@ static int register_functions(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *p
     static const serviceless_options_t mode = {.mode = "tree:0"};
     static const serviceless_options_t nodes = {.nodes = "a b"};
     APR_OPTIONAL_FN_TYPE(serviceless_register_function) *add = APR_RETRIEVE_OPTIONAL_FN(serviceless_register_function);
-    (void)pconf;
     (void)plog;
     (void)ptemp;
     (void)s;
@@ -71,8 +79,8 @@ static int register_functions(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *p
     if (!add) {
         return OK;
     }
-    json_decref(registrations);
     registrations = json_object();
+    apr_pool_cleanup_register(pconf, NULL, forget_registrations, apr_pool_cleanup_null);
     note("good", add(NULL, "caller.nothing", nothing, NULL, NULL));
     note("nested", add(NULL, "caller.nested", nested, NULL, NULL));
     note("again", add(NULL, "caller.nothing", nothing, NULL, NULL));
