@@ -125,18 +125,6 @@ void svl_kept_ran(svl_kept_t *kept, apr_uint64_t position, const svl_run_t *run)
     unlock(kept, &before);
 }
 
-int svl_kept_has(svl_kept_t *kept, apr_uint64_t position)
-{
-    sigset_t before;
-    item_t *item;
-    int ran;
-    lock(kept, &before);
-    item = find(kept, position);
-    ran = item && item->ran;
-    unlock(kept, &before);
-    return ran;
-}
-
 int svl_kept_find(svl_kept_t *kept, apr_uint64_t position, svl_run_t *run, apr_pool_t *p)
 {
     sigset_t before;
@@ -145,7 +133,7 @@ int svl_kept_find(svl_kept_t *kept, apr_uint64_t position, svl_run_t *run, apr_p
     lock(kept, &before);
     item = find(kept, position);
     ran = item && item->ran;
-    if (ran) {
+    if (ran && run) {
         *run = item->run;
         run->text = run->text ? apr_pstrmemdup(p, run->text, run->length) : NULL;
     }

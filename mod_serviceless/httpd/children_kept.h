@@ -25,10 +25,10 @@ void svl_kept_own(svl_kept_t *kept, apr_uint64_t position, int users);
 /** It ran in this process. */
 void svl_kept_ran(svl_kept_t *kept, apr_uint64_t position, const svl_run_t *run);
 
-/** @return nonzero: it ran in this process, which answers for it */
-int svl_kept_has(svl_kept_t *kept, apr_uint64_t position);
-
-/** @return 0: it did not run here, or it is nobody's here to answer for; else @a run, without `result`, is of @a p */
+/**
+ * @param run receives it, without `result`, allocated from @a p; NULL: not asked for, nor is @a p then
+ * @return 0: it did not run in this process, or it is nobody's here to answer for
+ */
 int svl_kept_find(svl_kept_t *kept, apr_uint64_t position, svl_run_t *run, apr_pool_t *p);
 
 /** One of its users is through with it. */

@@ -73,7 +73,7 @@ static apr_status_t announce_again(svl_runtime_t *runtime, apr_uint64_t position
         svl_children_announce(runtime, state->listed);
         svl_place_count(runtime->node, state->listed, &all);
     }
-    if (!all && state->outcome == SVL_OUTCOME_PENDING && !svl_kept_has(runtime->kept, position)) {
+    if (!all && state->outcome == SVL_OUTCOME_PENDING && !svl_kept_find(runtime->kept, position, NULL, NULL)) {
         rv = svl_store_announce(runtime->store, position, &state->listed);
         if (rv == APR_SUCCESS) {
             svl_place_publish(runtime->node, state->listed);
