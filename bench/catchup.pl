@@ -114,8 +114,9 @@ until ($run) {
 kill 'TERM', $at_n1->{pid}, $at_n2->{pid};
 waitpid $_->{pid}, 0 for $at_n1, $at_n2;
 my ($came, $ms) = (0, 0);
-my $log = $n2->error_log;
-$came += $1, $ms += $2 while $log =~ /: (\d+) calls came, \d+ went, in (\d+) ms/g;
+my ($pulled, $given) = map { $_->error_log } $n2, $n1; # who asked for the sync writes the line
+$came += $1, $ms += $2 while $pulled =~ /: (\d+) calls came, \d+ went, in (\d+) ms/g;
+$came += $1, $ms += $2 while $given =~ /: \d+ calls came, (\d+) went, in (\d+) ms/g;
 printf "held      %6.2f s  %8.0f calls/s\n", $held - $listens, $CALLS / ($held - $listens);
 printf "run       %6.2f s  %8.0f calls/s\n", $run - $listens, $CALLS / ($run - $listens);
 printf "transfer  %6.2f s  %8.0f calls/s (%d calls)\n", $ms / 1000, $came * 1000 / ($ms || 1), $came;

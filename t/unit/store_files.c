@@ -101,9 +101,6 @@ static void files_are_given_to_the_user_but_never_through_a_link(void **state)
     struct stat file;
     int i;
 
-    if (geteuid() != 0) {
-        skip();
-    }
     close_log(f);
     assert_int_equal(svl_store_prepare(&f->options, 65534, 65534, &error, f->p), APR_SUCCESS);
     assert_int_equal(geteuid(), 0);
@@ -238,14 +235,20 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_is_no_log_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_nodes_log_is_refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(preparing_again_changes_no_entry, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(files_are_given_to_the_user_but_never_through_a_link, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_reader_creates_no_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_lock_file_has_its_blocks, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_lack_of_space_for_what_runs_ends_no_server_and_takes_nothing_from_it, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(directories_above_are_made, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_work_is_refused_with_a_sentence, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(files_are_given_to_the_user_but_never_through_a_link, set_up, tear_down),
     };
+    size_t count = sizeof(tests) / sizeof(*tests);
 
-    return run_promises("store_files", tests, sizeof(tests) / sizeof(*tests));
+    /* A skip() of cmocka's counts as a failure where TAP is read. */
+    if (geteuid() != 0) {
+        fprintf(stderr, "SKIPPED: files_are_given_to_the_user_but_never_through_a_link: only root can give files away\n");
+        --count;
+    }
+    return run_promises("store_files", tests, count);
 }
