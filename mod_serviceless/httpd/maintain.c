@@ -276,8 +276,8 @@ apr_status_t svl_maintain_leave(void *unused)
     __atomic_store_n(&child.leaving, 1, __ATOMIC_RELEASE);
     sem_post(&child.wake);
     drained = wait_for(&child.drained, LEAVE_WAIT + ABORT_WAIT);
-    /* Nothing is freed, and exit ends the process at once: a thread may run on, or be on its way out (apr_thread_pool joins none), and its
-     * memory and code must stay; and this may be a signal handler, where nothing is to be freed at all. */
+    /* Nothing is freed, and exit ends the process at once: a thread may run on, and its memory and code must stay; and this may be a signal
+     * handler, where nothing is to be freed at all. */
     __atomic_store_n(&child.at_once, 1, __ATOMIC_RELEASE);
     if (drained && child.threaded) {
         apr_thread_join(&ignored, child.thread);

@@ -13,9 +13,9 @@
 #include <apr_strings.h>
 #include <apr_thread_cond.h>
 #include <apr_thread_mutex.h>
-#include <apr_thread_pool.h>
 #include <http_log.h>
 
+#include "../core/crew.h"
 #include "../core/guard.h"
 #include "../core/pool.h"
 #include "../transport/transport.h"
@@ -25,6 +25,7 @@
 #define LANE_KEPT 4096                      /* positions that an empty lane keeps room for */
 #define LANE_START 64                       /* positions a lane has room for at first */
 #define SUSPECTS_WAIT apr_time_from_sec(10) /* for reruns of which none begins or ends */
+#define END_WAIT apr_time_from_msec(500)    /* for the end of a run to be recorded, and for one that takes longer than usual */
 
 APLOG_USE_MODULE(serviceless);
 
@@ -41,7 +42,7 @@ struct svl_runs_t {
     svl_runtime_t *runtime;
     apr_thread_mutex_t *lock;
     apr_thread_cond_t *idle; /* a thread went idle */
-    apr_thread_pool_t *threads;
+    svl_crew_t *crew;
     lane_t *lanes; /* by svl_function_t.index; then one for telling of missed calls, and one for suspects */
     apr_uint32_t count;
     apr_uint32_t next; /* lane to look at first */
@@ -49,8 +50,11 @@ struct svl_runs_t {
     int inside;        /* threads in a lane */
     int reruns;        /* first ones, of all lanes: waiting or running */
     apr_time_t moved;  /* when a rerun was last taken or ended, monotonic */
+    apr_time_t leave;  /* deadline of a child that leaves; 0: it does not */
     int stopping;
 };
+
+static void work(void *baton);
 
 apr_status_t svl_runs_create(svl_runs_t **out, svl_runtime_t *runtime, apr_pool_t *p)
 {
@@ -60,12 +64,11 @@ apr_status_t svl_runs_create(svl_runs_t **out, svl_runtime_t *runtime, apr_pool_
         rv = apr_thread_cond_create(&runs->idle, p);
     }
     if (rv == APR_SUCCESS) {
-        rv = apr_thread_pool_create(&runs->threads, 0, SVL_RUN_THREADS, p);
+        rv = svl_crew_create(&runs->crew, SVL_RUN_THREADS, work, runs, p);
     }
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    apr_thread_pool_idle_max_set(runs->threads, SVL_RUN_THREADS);
     runs->runtime = runtime;
     runs->count = apr_hash_count(runtime->node->functions) + 2;
     runs->lanes = apr_pcalloc(p, runs->count * sizeof(*runs->lanes));
@@ -121,6 +124,12 @@ static void log_unqueued(const svl_runs_t *runs, apr_uint64_t position)
                  position & ~SVL_RUNS_RERUN);
 }
 
+/* A child that leaves begins nothing that it would be likely to cut short: its siblings, or the next start, have it still to do. */
+static int has_time(const svl_runs_t *runs, const lane_t *lane)
+{
+    return !runs->leave || apr_time_now() + 2 * lane->mean + END_WAIT < runs->leave;
+}
+
 /* Half, rounded up, of what the other lanes leave.  One rerun that hangs does not hold the suspects for ever. */
 static int lane_may_run(const svl_runs_t *runs, const lane_t *lane)
 {
@@ -130,7 +139,7 @@ static int lane_may_run(const svl_runs_t *runs, const lane_t *lane)
             && svl_transport_monotonic() - runs->moved < SUSPECTS_WAIT)) {
         return 0;
     }
-    return lane->count > 0 && lane->running < (SVL_RUN_THREADS - others + 1) / 2;
+    return lane->count > 0 && lane->running < (SVL_RUN_THREADS - others + 1) / 2 && has_time(runs, lane);
 }
 
 static lane_t *lane_next(svl_runs_t *runs)
@@ -173,8 +182,6 @@ static apr_uint32_t lane_take(lane_t *lane, int single, apr_uint64_t *positions)
     return count;
 }
 
-static void *APR_THREAD_FUNC run_thread(apr_thread_t *thread, void *baton);
-
 /* With the lock held: asks for one more thread when a lane could use it. */
 static void wake(svl_runs_t *runs)
 {
@@ -183,13 +190,11 @@ static void wake(svl_runs_t *runs)
     }
     for (apr_uint32_t i = 0; i < runs->count; i++) {
         if (lane_may_run(runs, &runs->lanes[i])) {
-            apr_status_t rv = apr_thread_pool_push(runs->threads, run_thread, runs, APR_THREAD_TASK_PRIORITY_NORMAL, runs);
-            /* A pool that cannot start a thread keeps the task for those that it has. */
-            if (rv == APR_SUCCESS || apr_thread_pool_threads_count(runs->threads)) {
+            apr_status_t rv = svl_crew_ask(runs->crew);
+            if (rv == APR_SUCCESS) {
                 runs->busy++;
             }
             else {
-                apr_thread_pool_tasks_cancel(runs->threads, runs);
                 ap_log_error(APLOG_MARK, APLOG_ERR, rv, runs->runtime->node->server,
                              SVLNO(0113) "no thread to run calls: they wait for one");
             }
@@ -209,13 +214,13 @@ static void put_back(svl_runs_t *runs, lane_t *lane, const apr_uint64_t *positio
     }
 }
 
-static void *APR_THREAD_FUNC run_thread(apr_thread_t *thread, void *baton)
+/* One turn of a thread: until no lane may run. */
+static void work(void *baton)
 {
     svl_runs_t *runs = baton;
     apr_uint64_t positions[SVL_RUNS_TAKE_MAX];
     apr_pool_t *pool;
     lane_t *lane;
-    (void)thread;
     svl_pool_make(&pool);
     apr_thread_mutex_lock(runs->lock);
     while (!runs->stopping && (lane = lane_next(runs)) != NULL) {
@@ -246,7 +251,6 @@ static void *APR_THREAD_FUNC run_thread(apr_thread_t *thread, void *baton)
     apr_thread_cond_signal(runs->idle);
     apr_thread_mutex_unlock(runs->lock);
     apr_pool_destroy(pool);
-    return NULL;
 }
 
 int svl_runs_room(svl_runs_t *runs, const svl_function_t *function)
@@ -286,7 +290,8 @@ apr_status_t svl_runs_stop(svl_runs_t *runs, apr_time_t deadline)
 {
     int busy;
     apr_thread_mutex_lock(runs->lock);
-    /* While anything waits to run, a thread is busy. */
+    runs->leave = deadline;
+    /* While anything waits that may still begin, a thread is busy. */
     for (apr_time_t now = apr_time_now(); runs->busy && now < deadline; now = apr_time_now()) {
         apr_thread_cond_timedwait(runs->idle, runs->lock, deadline - now);
     }
@@ -296,7 +301,7 @@ apr_status_t svl_runs_stop(svl_runs_t *runs, apr_time_t deadline)
     if (busy) {
         return APR_TIMEUP;
     }
-    apr_thread_pool_destroy(runs->threads);
+    svl_crew_end(runs->crew);
     for (apr_uint32_t i = 0; i < runs->count; i++) {
         free(runs->lanes[i].positions);
     }

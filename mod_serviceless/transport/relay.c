@@ -200,7 +200,7 @@ apr_status_t svl_relay_stop(svl_relay_t *relay, apr_time_t deadline)
     left = relay->workers + relay->guests;
     svl_relay_unlock(relay);
     if (!left && !relay->stopped) {
-        apr_thread_pool_destroy(relay->threads);
+        svl_crew_end(relay->crew);
         svl_relay_queue_forget(relay);
         svl_relay_watch_forget(relay);
         relay->stopped = 1;
@@ -241,11 +241,9 @@ apr_status_t svl_relay_create(svl_relay_t **relay, const svl_relay_options_t *op
     }
     if ((status = apr_thread_mutex_create(&made->mutex, APR_THREAD_MUTEX_DEFAULT, pool)) != APR_SUCCESS
         || (status = apr_thread_cond_create(&made->left, pool)) != APR_SUCCESS
-        || (status = apr_thread_pool_create(&made->threads, 0, (apr_size_t)options->simultaneous, pool)) != APR_SUCCESS) {
+        || (status = svl_crew_create(&made->crew, options->simultaneous, svl_relay_work, made, pool)) != APR_SUCCESS) {
         goto cleanup;
     }
-    apr_thread_pool_idle_max_set(made->threads, (apr_size_t)options->simultaneous);
-    apr_thread_pool_threshold_set(made->threads, 0);
     apr_pool_cleanup_register(p, made, release, apr_pool_cleanup_null);
     *relay = made;
 cleanup:

@@ -13,8 +13,8 @@
 #include <apr_hash.h>
 #include <apr_thread_cond.h>
 #include <apr_thread_mutex.h>
-#include <apr_thread_pool.h>
 
+#include "../core/crew.h"
 #include "../core/message.h"
 #include "relay.h"
 
@@ -106,7 +106,7 @@ struct svl_relay_t {
     apr_pool_t *pool;           /**< of no parent: threads that outlive svl_relay_stop still find everything */
     apr_thread_mutex_t *mutex;
     apr_thread_cond_t *left;    /**< a worker left, while stopping */
-    apr_thread_pool_t *threads;
+    svl_crew_t *crew;
     svl_relay_lane_t *lanes;    /**< index = node */
     apr_hash_t *names;          /**< name to lane; read only */
     svl_relay_batch_t *outbox, *outbox_tail;
@@ -123,7 +123,6 @@ struct svl_relay_t {
     int clients;
     int stopping, stopped;
     apr_uint32_t backlog;       /**< atomic; batches */
-    apr_time_t threadless;      /**< atomic; when it was last tried in vain to start the first thread; 0: there are some */
     apr_time_t logged;          /**< atomic; when the last line about lost work was written */
 };
 
@@ -191,6 +190,8 @@ void svl_relay_watch_forget(svl_relay_t *relay);
 int svl_relay_work_count(svl_relay_t *relay, int most);
 /** Starts so many workers. */
 void svl_relay_work_start(svl_relay_t *relay, int count);
+/** One worker's turn.  @param baton the relay */
+svl_crew_work_t svl_relay_work;
 
 /* relay.c */
 void svl_relay_lock(svl_relay_t *relay);

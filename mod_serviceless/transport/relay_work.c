@@ -13,8 +13,6 @@ static svl_relay_lane_t *take_ready(svl_relay_t *relay)
     return lane;
 }
 
-static void *APR_THREAD_FUNC work(apr_thread_t *thread, void *baton);
-
 /* Only as many workers as there are peers to send to.  When all of them are busy, the outbox waits for who comes back first. */
 int svl_relay_work_count(svl_relay_t *relay, int most)
 {
@@ -23,29 +21,31 @@ int svl_relay_work_count(svl_relay_t *relay, int most)
     if (more > relay->options.simultaneous - relay->workers) {
         more = relay->options.simultaneous - relay->workers;
     }
-    if (more <= 0) {
-        more = wanted && __atomic_load_n(&relay->threadless, __ATOMIC_RELAXED) && svl_relay_once_a_second(&relay->threadless);
-    }
+    more = more > 0 ? more : 0;
     relay->workers += more;
     relay->looking += more;
     return more;
 }
 
-/* Without the mutex, which a thread that starts wants at once.  The pool keeps a task when it has no thread for it; another one,
- * a second later, makes it try again. */
+/* Without the mutex, which a thread that starts wants at once.  Where there is no thread at all the next poke tries again. */
 void svl_relay_work_start(svl_relay_t *relay, int count)
 {
-    for (; count > 0; count--) {
-        apr_status_t status = apr_thread_pool_push(relay->threads, work, relay, APR_THREAD_TASK_PRIORITY_NORMAL, relay);
-        int threadless = status != APR_SUCCESS && !apr_thread_pool_threads_count(relay->threads);
-        if (threadless && svl_relay_once_a_second(&relay->logged)) {
-            svl_log_write(relay->options.log, SVL_LOG_MARK, SVL_LOG_ERR, status,
-                          SVLNO(0309) "cannot start a thread to relay: calls wait");
-        }
-        if (threadless || __atomic_load_n(&relay->threadless, __ATOMIC_RELAXED)) {
-            __atomic_store_n(&relay->threadless, threadless ? apr_time_now() : 0, __ATOMIC_RELAXED);
-        }
+    apr_status_t status = APR_SUCCESS;
+    for (; count > 0 && (status = svl_crew_ask(relay->crew)) == APR_SUCCESS; count--) {
+        continue;
     }
+    if (status == APR_SUCCESS) {
+        return;
+    }
+    svl_relay_lock(relay);
+    relay->workers -= count;
+    relay->looking -= count;
+    apr_thread_cond_signal(relay->left);
+    if (svl_relay_once_a_second(&relay->logged)) {
+        svl_log_write(relay->options.log, SVL_LOG_MARK, SVL_LOG_ERR, status,
+                      SVLNO(0309) "cannot start a thread to relay: calls wait");
+    }
+    svl_relay_unlock(relay);
 }
 
 static void distribute(svl_relay_t *relay, svl_relay_batch_t **finished)
@@ -184,10 +184,9 @@ static void serve(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_lane
 }
 
 /* One worker's turn: until nothing is ready. */
-static void *APR_THREAD_FUNC work(apr_thread_t *thread, void *baton)
+void svl_relay_work(void *baton)
 {
     svl_relay_t *relay = baton;
-    (void)thread;
     svl_relay_lock(relay);
     svl_relay_sender_t *sender = svl_relay_sender_take(relay);
     while (sender && !relay->stopping) {
@@ -213,5 +212,4 @@ static void *APR_THREAD_FUNC work(apr_thread_t *thread, void *baton)
     relay->workers--;
     apr_thread_cond_signal(relay->left);
     svl_relay_unlock(relay);
-    return NULL;
 }

@@ -8,6 +8,7 @@
  */
 #include <execinfo.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -41,29 +42,27 @@ static void on_fault(int fault)
     raise(fault); /* blocked until this returns */
 }
 
-static void child_init(apr_pool_t *p, server_rec *s)
+/* First of all in a child: it may be told to stop before its modules are. */
+static void in_child(void)
 {
-    void *frame;
     struct sigaction action = {.sa_handler = on_fault};
-    sigset_t stops, allowed;
 
-    (void)p;
-    (void)s;
-    if (!directory) {
-        return;
-    }
     snprintf(path, sizeof(path), "%s/backtrace.%d", directory, (int)getpid());
-    /* It loads what it needs, which a handler must not do; and a stop signal of prefork's must not come in between. */
-    sigemptyset(&stops);
-    sigaddset(&stops, SIGTERM);
-    sigaddset(&stops, SIGHUP);
-    sigaddset(&stops, SIGUSR1);
-    sigprocmask(SIG_BLOCK, &stops, &allowed);
-    (void)backtrace(&frame, 1);
     for (size_t i = 0; i < FAULTS; i++) {
         sigaction(faults[i], &action, &before[i]);
     }
-    sigprocmask(SIG_SETMASK, &allowed, NULL);
+}
+
+static int post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *s)
+{
+    void *frame;
+
+    (void)pconf;
+    (void)plog;
+    (void)ptemp;
+    (void)s;
+    (void)backtrace(&frame, 1); /* loads what it needs, which a handler must not do */
+    return !directory || pthread_atfork(NULL, NULL, in_child) == 0 ? OK : HTTP_INTERNAL_SERVER_ERROR;
 }
 
 static const char *set_directory(cmd_parms *cmd, void *dir, const char *argument)
@@ -80,7 +79,7 @@ static const command_rec commands[] = {
 static void register_hooks(apr_pool_t *p)
 {
     (void)p;
-    ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_REALLY_FIRST);
 }
 
 AP_DECLARE_MODULE(backtrace) = {STANDARD20_MODULE_STUFF, NULL, NULL, NULL, NULL, commands, register_hooks, AP_MODULE_FLAG_NONE};

@@ -260,21 +260,20 @@ sub command {
     return ($? >> 8, $text);
 }
 
-# True when the child that a line of the error log says to have crashed did so in httpd's own code: in its first thread, with nothing but
-# the MPM, APR and libc on the stack.  An MPM that is told to stop closes the connections of busy workers without asking whether they are
-# just ending them, and now and then touches one that is freed.
+# True when the child that a line of the error log says to have crashed did so in httpd's own code: in its first thread, with no module on
+# the stack but the MPM.  Two such faults are known.  Event, when it is told to stop, closes the connections of busy workers without asking
+# whether they are just ending them, and now and then touches one that is freed.  And until a child has started, the MPM's handler of the
+# stop signal destroys pools and exits, though it may have interrupted malloc.
 sub _is_httpds {
     my ($self, $line) = @_;
     my ($pid) = $line =~ /child pid (\d+) exit signal/ or return 0;
     open my $file, '<', "$self->{directory}/reports/backtrace.$pid" or return 0;
     my @frames = grep { !/mod_backtrace\.so/ } <$file>;
     diag("$line\n@frames");
-    return 0 unless grep { /\(ap_run_mpm\b/ } @frames;
-    for my $frame (@frames) {
-        return 1 if $frame =~ /\(ap_run_mpm\b/;
-        return 0 unless $frame =~ m{/(?:mod_mpm_\w+|libapr-1|libc)\.so\b};
-    }
-    return 0;
+    my ($run) = grep { $frames[$_] =~ /\(ap_run_mpm\b/ } 0 .. $#frames;
+    return 0 if !defined $run || grep { m{/mod_(?!mpm_)\w+\.so\b} } @frames[0 .. $run];
+    my $kinds = join '', map { m{/mod_mpm_\w+\.so\b} ? 'M' : m{/libc\.so\b} ? 'c' : m{/libapr-1\.so\b} ? 'a' : 'x' } @frames[0 .. $run - 1];
+    return $kinds !~ /x/ || $kinds =~ /Mc.*M\z/; # what libc calls in the MPM is a signal's handler
 }
 
 # Lines of error logs that match: (name: line, …).

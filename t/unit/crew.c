@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What is promised of threads that are asked for: none waits behind another's work, and no turn is lost. */
+#include "unit.h"
+
+#include <unistd.h>
+
+#include <apr_time.h>
+
+#include "core/crew.h"
+
+#define MOST 8
+#define DEADLINE apr_time_from_sec(10)
+#define PAUSE 200 /* microseconds between two looks */
+
+typedef struct shop_t {
+    svl_crew_t *crew;
+    int inside, done; /* atomics */
+    int open;         /* atomic; while it is 0 who is inside stays */
+} shop_t;
+
+static void serve(void *baton)
+{
+    shop_t *shop = baton;
+
+    __atomic_add_fetch(&shop->inside, 1, __ATOMIC_SEQ_CST);
+    while (!__atomic_load_n(&shop->open, __ATOMIC_SEQ_CST)) {
+        usleep(PAUSE);
+    }
+    __atomic_sub_fetch(&shop->inside, 1, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&shop->done, 1, __ATOMIC_SEQ_CST);
+}
+
+static void wait_for(const int *number, int value)
+{
+    apr_time_t end = apr_time_now() + DEADLINE;
+
+    while (__atomic_load_n(number, __ATOMIC_SEQ_CST) != value && apr_time_now() < end) {
+        usleep(PAUSE);
+    }
+    assert_int_equal(__atomic_load_n(number, __ATOMIC_SEQ_CST), value);
+}
+
+static void ask(shop_t *shop, int turns)
+{
+    for (int i = 0; i < turns; i++) {
+        assert_int_equal(svl_crew_ask(shop->crew), APR_SUCCESS);
+    }
+}
+
+static shop_t *new_shop(apr_pool_t *p, int open)
+{
+    shop_t *shop = apr_pcalloc(p, sizeof(*shop));
+
+    shop->open = open;
+    assert_int_equal(svl_crew_create(&shop->crew, MOST, serve, shop, p), APR_SUCCESS);
+    return shop;
+}
+
+/* One thread rests, and several turns come before it can have woken. */
+static void each_turn_has_a_thread(void **state)
+{
+    for (int round = 0; round < 50; round++) {
+        shop_t *shop = new_shop(*state, 1);
+
+        ask(shop, 1);
+        wait_for(&shop->done, 1);
+        __atomic_store_n(&shop->open, 0, __ATOMIC_SEQ_CST);
+        ask(shop, MOST);
+        wait_for(&shop->inside, MOST);
+        __atomic_store_n(&shop->open, 1, __ATOMIC_SEQ_CST);
+        wait_for(&shop->done, 1 + MOST);
+        svl_crew_end(shop->crew);
+    }
+}
+
+static void turns_wait_when_all_are_at_work(void **state)
+{
+    shop_t *shop = new_shop(*state, 0);
+
+    ask(shop, 5 * MOST);
+    wait_for(&shop->inside, MOST);
+    __atomic_store_n(&shop->open, 1, __ATOMIC_SEQ_CST);
+    wait_for(&shop->done, 5 * MOST);
+    wait_for(&shop->inside, 0);
+    svl_crew_end(shop->crew);
+}
+
+static void no_turn_is_lost(void **state)
+{
+    shop_t *shop = new_shop(*state, 1);
+    int asked = 0;
+
+    for (int i = 0; i < 2000; i++) {
+        int turns = (int)unit_random(4);
+
+        ask(shop, turns);
+        asked += turns;
+        if (unit_random(8) == 0) {
+            wait_for(&shop->done, asked);
+        }
+    }
+    wait_for(&shop->done, asked);
+    svl_crew_end(shop->crew);
+}
+
+static void one_that_was_never_asked_ends(void **state)
+{
+    shop_t *shop = new_shop(*state, 1);
+
+    svl_crew_end(shop->crew);
+    assert_int_equal(shop->done, 0);
+}
+
+static const struct CMUnitTest promises[] = {
+    PROMISE("each turn has a thread, also when one rests", each_turn_has_a_thread),
+    PROMISE("turns wait when all threads are at work, and are done", turns_wait_when_all_are_at_work),
+    PROMISE("no turn is lost", no_turn_is_lost),
+    PROMISE("one that was never asked ends", one_that_was_never_asked_ends),
+};
+
+UNIT_MAIN(promises)
