@@ -5,7 +5,7 @@
  *
  * apr_thread_pool counts a thread as idle until it has woken, so tasks that come meanwhile wait behind the one that it was woken for: a peer
  * that hangs, or a function that takes long, would delay what could run beside it.  Here each turn that is asked for has a thread of its own,
- * until all are at work.
+ * until all are at work, or no further one can be started.
  */
 #ifndef SVL_CORE_CREW_H
 #define SVL_CORE_CREW_H
@@ -25,13 +25,16 @@ typedef void svl_crew_work_t(void *baton);
 apr_status_t svl_crew_create(svl_crew_t **crew, int most, svl_crew_work_t *work, void *baton, apr_pool_t *p);
 
 /**
- * @brief Asks for one turn; never waits for it.  When all threads are at work, or no further one can be started, it is the next of who comes
- * back first.
+ * @brief Asks for one turn; never waits for it.  When all threads are at work, it is the next of who comes back first, and so where no further
+ * one can be started, which is tried again with a later turn or poke, once a second.
  * @return why there is no thread at all; then there is no turn
  */
 apr_status_t svl_crew_ask(svl_crew_t *crew);
 
-/** @brief Ends the threads, of which none may be at work; turns that have not begun are given up. */
+/** @brief Tries to start the threads that turns were asked for and could not be started.  The maintenance thread calls it each second. */
+void svl_crew_poke(svl_crew_t *crew);
+
+/** @brief Ends the threads, and waits for those that are at work; turns that have not begun are given up. */
 void svl_crew_end(svl_crew_t *crew);
 
 #endif

@@ -201,6 +201,9 @@ static void drain(apr_time_t deadline)
 {
     int left = 0;
     for (int i = 0; i < count_of_runtimes(); i++) {
+        svl_runs_leave(runtime_at(i)->runs, deadline - ABORT_WAIT);
+    }
+    for (int i = 0; i < count_of_runtimes(); i++) {
         left += tell_left(runtime_at(i), svl_sync_stop(runtime_at(i)->sync, deadline - ABORT_WAIT), "sync");
         left += tell_left(runtime_at(i), svl_runs_stop(runtime_at(i)->runs, deadline - ABORT_WAIT), "run");
     }
@@ -320,6 +323,7 @@ void svl_maintain_told(int graceful)
     svl_children_leave();
     __atomic_store_n(&child.give_up, apr_time_now() + LEAVE_WAIT, __ATOMIC_RELEASE);
     for (int i = 0; i < count_of_runtimes(); i++) {
+        svl_runs_leave(runtime_at(i)->runs, time_of(&child.give_up));
         svl_relay_abort_probes(runtime_at(i)->relay);
         svl_gather_abort(runtime_at(i));       /* the MPM closes their clients' connections, so nobody waits for the answers */
         svl_sync_stop(runtime_at(i)->sync, 0); /* for the reason that turn() gives */

@@ -55,8 +55,12 @@ void svl_runs_push(svl_runs_t *runs, const svl_function_t *function, apr_uint64_
 /** Starts a thread where one is wanted and could not be had before.  The maintenance thread calls it each second. */
 void svl_runs_poke(svl_runs_t *runs);
 
-/** Waits at most until @a deadline for what runs, and for what waits to run as long as it is likely to end by then; the rest stays pending
- * in the log.
+/** From now on only what is likely to end by @a deadline, or by an earlier one of an earlier call, begins; the rest stays pending in the log.
+ */
+void svl_runs_leave(svl_runs_t *runs, apr_time_t deadline);
+
+/** After svl_runs_leave.  Waits at most until @a deadline for what runs and for what may still begin.  Threads and memory stay: the process
+ * ends.
  * @return APR_SUCCESS, or APR_TIMEUP: threads still run */
 apr_status_t svl_runs_stop(svl_runs_t *runs, apr_time_t deadline);
 

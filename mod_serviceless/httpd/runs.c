@@ -124,10 +124,30 @@ static void log_unqueued(const svl_runs_t *runs, apr_uint64_t position)
                  position & ~SVL_RUNS_RERUN);
 }
 
+/* @return microseconds that a run of the lane takes, as far as this child and this node know; -1: nobody knows */
+static apr_int64_t usual(const lane_t *lane)
+{
+    const svl_histogram_t *all = lane->function ? &lane->function->shared->seconds : NULL;
+    apr_uint64_t count = 0, mean;
+    for (int i = 0; all && i < SVL_HISTOGRAM_BUCKETS; i++) {
+        count += __atomic_load_n(&all->buckets[i], __ATOMIC_RELAXED);
+    }
+    if (!count) {
+        return lane->mean ? lane->mean : -1;
+    }
+    mean = __atomic_load_n(&all->sum, __ATOMIC_RELAXED) / count;
+    return lane->mean > (apr_int64_t)mean ? lane->mean : (apr_int64_t)mean;
+}
+
 /* A child that leaves begins nothing that it would be likely to cut short: its siblings, or the next start, have it still to do. */
 static int has_time(const svl_runs_t *runs, const lane_t *lane)
 {
-    return !runs->leave || apr_time_now() + 2 * lane->mean + END_WAIT < runs->leave;
+    apr_int64_t micros;
+    if (!runs->leave) {
+        return 1;
+    }
+    micros = lane == suspects_of(runs) ? -1 : usual(lane);
+    return micros >= 0 && apr_time_now() + 2 * micros + END_WAIT < runs->leave;
 }
 
 /* Half, rounded up, of what the other lanes leave.  One rerun that hangs does not hold the suspects for ever. */
@@ -244,8 +264,10 @@ static void work(void *baton)
         runs->moved = reruns ? svl_transport_monotonic() : runs->moved;
         runs->reruns -= count_reruns(runs, lane, positions, batch.done);
         put_back(runs, lane, positions + batch.done, count - batch.done);
-        /* Up at once, down slowly: after one slow run a lane takes singly for a while. */
-        lane->mean = batch.longest > lane->mean ? batch.longest : (3 * lane->mean + batch.longest + 3) / 4;
+        /* Up at once, down slowly, and not by what did not run: after one slow run a lane takes singly for a while. */
+        if (batch.longest) {
+            lane->mean = batch.longest > lane->mean ? batch.longest : (3 * lane->mean + batch.longest + 3) / 4;
+        }
     }
     runs->busy--;
     apr_thread_cond_signal(runs->idle);
@@ -284,26 +306,29 @@ void svl_runs_poke(svl_runs_t *runs)
     }
     wake(runs);
     apr_thread_mutex_unlock(runs->lock);
+    svl_crew_poke(runs->crew);
+}
+
+void svl_runs_leave(svl_runs_t *runs, apr_time_t deadline)
+{
+    sigset_t before;
+    svl_guard_enter(&before);
+    apr_thread_mutex_lock(runs->lock);
+    runs->leave = runs->leave && runs->leave < deadline ? runs->leave : deadline;
+    apr_thread_mutex_unlock(runs->lock);
+    svl_guard_leave(&before);
 }
 
 apr_status_t svl_runs_stop(svl_runs_t *runs, apr_time_t deadline)
 {
     int busy;
     apr_thread_mutex_lock(runs->lock);
-    runs->leave = deadline;
-    /* While anything waits that may still begin, a thread is busy. */
+    /* While anything waits that may still begin, a thread is busy, if there is one at all. */
     for (apr_time_t now = apr_time_now(); runs->busy && now < deadline; now = apr_time_now()) {
         apr_thread_cond_timedwait(runs->idle, runs->lock, deadline - now);
     }
     runs->stopping = 1;
     busy = runs->busy;
     apr_thread_mutex_unlock(runs->lock);
-    if (busy) {
-        return APR_TIMEUP;
-    }
-    svl_crew_end(runs->crew);
-    for (apr_uint32_t i = 0; i < runs->count; i++) {
-        free(runs->lanes[i].positions);
-    }
-    return APR_SUCCESS;
+    return busy ? APR_TIMEUP : APR_SUCCESS;
 }

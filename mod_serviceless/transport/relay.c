@@ -172,6 +172,7 @@ void svl_relay_poke(svl_relay_t *relay)
     more = relay->stopping ? 0 : svl_relay_work_count(relay, relay->options.simultaneous);
     svl_relay_unlock(relay);
     svl_relay_work_start(relay, more);
+    svl_crew_poke(relay->crew);
 }
 
 void svl_relay_abort(svl_relay_t *relay)
@@ -200,7 +201,6 @@ apr_status_t svl_relay_stop(svl_relay_t *relay, apr_time_t deadline)
     left = relay->workers + relay->guests;
     svl_relay_unlock(relay);
     if (!left && !relay->stopped) {
-        svl_crew_end(relay->crew);
         svl_relay_queue_forget(relay);
         svl_relay_watch_forget(relay);
         relay->stopped = 1;
@@ -215,6 +215,7 @@ static apr_status_t release(void *baton)
     if (!relay->stopped && svl_relay_stop(relay, apr_time_now() + RELEASE_WAIT) != APR_SUCCESS) {
         return APR_TIMEUP;
     }
+    svl_crew_end(relay->crew);
     for (svl_relay_sender_t *sender = relay->senders; sender; sender = sender->also) {
         free(sender->body);
     }

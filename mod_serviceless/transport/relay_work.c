@@ -27,7 +27,8 @@ int svl_relay_work_count(svl_relay_t *relay, int most)
     return more;
 }
 
-/* Without the mutex, which a thread that starts wants at once.  Where there is no thread at all the next poke tries again. */
+/* Without the mutex, which a thread that starts wants at once.  Where there is no thread at all, what is ready waits for the next push
+ * or poke. */
 void svl_relay_work_start(svl_relay_t *relay, int count)
 {
     apr_status_t status = APR_SUCCESS;

@@ -45,11 +45,13 @@ static void on_fault(int fault)
 /* First of all in a child: it may be told to stop before its modules are. */
 static void in_child(void)
 {
-    struct sigaction action = {.sa_handler = on_fault};
+    struct sigaction action = {.sa_handler = on_fault}, old;
 
     snprintf(path, sizeof(path), "%s/backtrace.%d", directory, (int)getpid());
     for (size_t i = 0; i < FAULTS; i++) {
-        sigaction(faults[i], &action, &before[i]);
+        if (sigaction(faults[i], &action, &old) == 0 && old.sa_handler != on_fault) { /* else a child of a child */
+            before[i] = old;
+        }
     }
 }
 

@@ -262,8 +262,8 @@ sub command {
 
 # True when the child that a line of the error log says to have crashed did so in httpd's own code: in its first thread, with no module on
 # the stack but the MPM.  Two such faults are known.  Event, when it is told to stop, closes the connections of busy workers without asking
-# whether they are just ending them, and now and then touches one that is freed.  And until a child has started, the MPM's handler of the
-# stop signal destroys pools and exits, though it may have interrupted malloc.
+# whether they are just ending them, and now and then touches one that is freed.  And the MPM's handler of the stop signal (prefork's; with
+# others until a child has started) destroys pools and exits, though it may have interrupted malloc.
 sub _is_httpds {
     my ($self, $line) = @_;
     my ($pid) = $line =~ /child pid (\d+) exit signal/ or return 0;
@@ -273,7 +273,10 @@ sub _is_httpds {
     my ($run) = grep { $frames[$_] =~ /\(ap_run_mpm\b/ } 0 .. $#frames;
     return 0 if !defined $run || grep { m{/mod_(?!mpm_)\w+\.so\b} } @frames[0 .. $run];
     my $kinds = join '', map { m{/mod_mpm_\w+\.so\b} ? 'M' : m{/libc\.so\b} ? 'c' : m{/libapr-1\.so\b} ? 'a' : 'x' } @frames[0 .. $run - 1];
-    return $kinds !~ /x/ || $kinds =~ /Mc.*M\z/; # what libc calls in the MPM is a signal's handler
+    # What libc calls in the MPM is a signal's handler: the frame that it comes from is followed by what it interrupted.
+    return $kinds !~ /x/ && $line =~ /Segmentation fault/ unless $kinds =~ /^(.*?M)c.*M\z/;
+    my ($interrupted) = grep { !m{/libc\.so\.6\(\+0x} } @frames[length($1) + 1 .. $run];
+    return $interrupted =~ m{/libc\.so\.6\((?:__libc_)?(?:malloc|calloc|realloc|memalign|free)\b};
 }
 
 # Lines of error logs that match: (name: line, …).

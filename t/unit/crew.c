@@ -2,6 +2,8 @@
 /* What is promised of threads that are asked for: none waits behind another's work, and no turn is lost. */
 #include "unit.h"
 
+#include <stdio.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <apr_time.h>
@@ -103,6 +105,53 @@ static void no_turn_is_lost(void **state)
     svl_crew_end(shop->crew);
 }
 
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* they need the address space themselves */
+/* From now on this process has room for what it allocates, but for no further stack. */
+static void allow_no_thread(struct rlimit *before)
+{
+    unsigned long pages = 0;
+    struct rlimit tight;
+    FILE *file = fopen("/proc/self/statm", "r");
+
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%lu", &pages), 1);
+    fclose(file);
+    assert_int_equal(getrlimit(RLIMIT_AS, before), 0);
+    tight = *before;
+    tight.rlim_cur = pages * (rlim_t)sysconf(_SC_PAGESIZE) + (1 << 20);
+    assert_int_equal(setrlimit(RLIMIT_AS, &tight), 0);
+}
+
+static void a_thread_that_could_not_be_started_is_tried_again(void **state)
+{
+    shop_t *shop = new_shop(*state, 0);
+    apr_time_t end = apr_time_now() + DEADLINE;
+    struct rlimit before;
+    int turns = 0;
+
+    allow_no_thread(&before);
+    assert_int_not_equal(svl_crew_ask(shop->crew), APR_SUCCESS);
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    while (svl_crew_ask(shop->crew) != APR_SUCCESS && apr_time_now() < end) {
+        usleep(PAUSE);
+    }
+    turns++;
+    wait_for(&shop->inside, 1);
+    allow_no_thread(&before);
+    ask(shop, MOST - 1);
+    turns += MOST - 1;
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    while (__atomic_load_n(&shop->inside, __ATOMIC_SEQ_CST) < MOST && apr_time_now() < end) {
+        svl_crew_poke(shop->crew);
+        usleep(PAUSE);
+    }
+    assert_int_equal(shop->inside, MOST);
+    __atomic_store_n(&shop->open, 1, __ATOMIC_SEQ_CST);
+    wait_for(&shop->done, turns);
+    svl_crew_end(shop->crew);
+}
+#endif
+
 static void one_that_was_never_asked_ends(void **state)
 {
     shop_t *shop = new_shop(*state, 1);
@@ -112,6 +161,9 @@ static void one_that_was_never_asked_ends(void **state)
 }
 
 static const struct CMUnitTest promises[] = {
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) /* first: libc keeps the stacks of threads that ended */
+    PROMISE("a thread that could not be started is tried again", a_thread_that_could_not_be_started_is_tried_again),
+#endif
     PROMISE("each turn has a thread, also when one rests", each_turn_has_a_thread),
     PROMISE("turns wait when all threads are at work, and are done", turns_wait_when_all_are_at_work),
     PROMISE("no turn is lost", no_turn_is_lost),
