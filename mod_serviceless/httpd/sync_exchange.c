@@ -87,6 +87,10 @@ static svl_peer_sync_e post(dialog_t *dialog, const char *body, apr_size_t lengt
     if (exchange->result == SVL_TRANSPORT_ABORTED) {
         return SVL_PEER_SYNC_FAILED;
     }
+    if (exchange->result == SVL_TRANSPORT_LOCAL) { /* no word about the peer */
+        return failed(dialog, apr_pstrcat(p, "this process lacks what a request needs: ",
+                                          exchange->error ? exchange->error : "memory", NULL));
+    }
     if (exchange->result == SVL_TRANSPORT_ANSWERED && exchange->status == HTTP_SERVICE_UNAVAILABLE) {
         return SVL_PEER_SYNC_BUSY;
     }
