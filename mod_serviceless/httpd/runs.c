@@ -15,9 +15,9 @@
 #include <apr_thread_mutex.h>
 #include <http_log.h>
 
-#include "../core/crew.h"
 #include "../core/guard.h"
 #include "../core/pool.h"
+#include "../transport/crew.h"
 #include "../transport/transport.h"
 #include "runs_private.h"
 

@@ -14,8 +14,8 @@
 #include <apr_thread_cond.h>
 #include <apr_thread_mutex.h>
 
-#include "../core/crew.h"
 #include "../core/message.h"
+#include "crew.h"
 #include "relay.h"
 
 #define SVL_RELAY_REST_MAX 900     /**< names in one relay line: at full length just below SVL_MESSAGE_SLACK */

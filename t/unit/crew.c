@@ -8,7 +8,7 @@
 
 #include <apr_time.h>
 
-#include "core/crew.h"
+#include "transport/crew.h"
 
 #define MOST 8
 #define DEADLINE apr_time_from_sec(10)

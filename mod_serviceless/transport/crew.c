@@ -5,8 +5,8 @@
 #include <apr_thread_mutex.h>
 #include <apr_thread_proc.h>
 
-#include "guard.h"
-#include "pool.h"
+#include "../core/guard.h"
+#include "../core/pool.h"
 
 #define AGAIN apr_time_from_sec(1) /* before another thread is tried where none could be started */
 

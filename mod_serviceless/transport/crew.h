@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
- * @file core/crew.h
+ * @file transport/crew.h
  * @brief Threads that do one work, each time they are asked to.
  *
  * apr_thread_pool counts a thread as idle until it has woken, so tasks that come meanwhile wait behind the one that it was woken for: a peer
  * that hangs, or a function that takes long, would delay what could run beside it.  Here each turn that is asked for has a thread of its own,
  * until all are at work, or no further one can be started.
  */
-#ifndef SVL_CORE_CREW_H
-#define SVL_CORE_CREW_H
+#ifndef SVL_TRANSPORT_CREW_H
+#define SVL_TRANSPORT_CREW_H
 
 #include <apr_pools.h>
 
