@@ -17,6 +17,7 @@ my $SPREAD = 1 + 0.5 + $SLACK; # seconds: the timeout, a probe before calls are 
 my $QUICK = 0.8;               # seconds that a request waits that no peer should delay
 my $BACK = 2 * 1 + 2 + 3;      # two sync intervals, what is left to relay, slack
 my $DIRECTIVES = "ServicelessConnectTimeout 500ms\nServicelessTimeout 1s\nServicelessSyncInterval 1s\n";
+my $QUIET = 0.3;                # seconds without a relay that count as the end
 my $KEPT = 32;                 # MiB that a child may grow by all of it
 
 my %result = (hang => 'timeout', drip => 'timeout', drip_body => 'timeout', enormous => 'broken', headers => 'broken',
@@ -33,6 +34,18 @@ $fleet->start;
 sub member {
     my ($member) = grep { $_->{name} eq $bad->name } @{$n1->status->{members}};
     return $member;
+}
+
+# What became of relays to it, when nothing more comes: an acknowledgement is counted after the call has run.
+sub settled_relays {
+    my ($last, $since) = ('', time);
+    poll {
+        my $relays = member()->{relays};
+        my $now = join ' ', map { "$_ $relays->{$_}" } sort keys %$relays;
+        ($last, $since) = ($now, time) if $now ne $last;
+        return time - $since > $QUIET;
+    } 20 * $QUIET;
+    return member()->{relays};
 }
 
 sub private {
@@ -52,7 +65,7 @@ my $before = private($n1);
 
 my @brief = qw(hang drip enormous error redirect garbage close stranger);
 for my $mode (is_long() ? map { FaultProxy::modes() } 1 .. 5 : @brief) {
-    my $was = member()->{relays};
+    my $was = settled_relays();
     $proxy->mode($mode);
     my $start = time;
     my $id = $n1->call('runlog.note', [$mode])->{json}{id};
