@@ -8,7 +8,7 @@ use Callers;
 use Fault;
 use Fleet;
 use Poll;
-use Proc qw(alive descriptors mappings shared_memory system_v threads);
+use Proc qw(alive descriptors mappings named_mappings shared_memory system_v threads);
 use Test::More;
 
 my $BETWEEN = 100;   # runs on the restarted node between two restarts
@@ -62,9 +62,12 @@ sub held {
     return {map { $_ => $held{$_} // 0 } keys %held}; # it may have ended
 }
 
+# The most that any of some children hold.  How many threads run at a time is chance, and each has a stack and a heap.
 sub most_held {
     my %most;
-    for my $held (map { held($_) } @_) {
+    for my $pid (@_) {
+        my $held = held($pid);
+        $held->{mappings} = named_mappings($pid) // 0 if defined $held->{mappings};
         for my $kind (keys %$held) {
             $most{$kind} = $held->{$kind} if $held->{$kind} > ($most{$kind} // 0);
         }

@@ -7,7 +7,7 @@ use strict;
 use warnings;
 use Exporter qw(import);
 
-our @EXPORT_OK = qw(alive anonymous descriptors mappings memory shared_memory switches system_v threads);
+our @EXPORT_OK = qw(alive anonymous descriptors mappings memory named_mappings shared_memory switches system_v threads);
 
 sub _lines {
     my ($path) = @_;
@@ -48,6 +48,13 @@ sub mappings {
     my ($pid) = @_;
     my @lines = _lines("/proc/$pid/maps") or return;
     return scalar @lines;
+}
+
+# How many of them are not private memory without a name: what a thread brings, its stack and its heap, is that.
+sub named_mappings {
+    my ($pid) = @_;
+    my @lines = _lines("/proc/$pid/maps") or return;
+    return scalar grep { !/^\S+ ...p \S+ \S+ 0\s*$/ } @lines;
 }
 
 # How many of them are memory that it shares with others: no file on a disk is behind them.
