@@ -21,7 +21,7 @@ my @fillers;
 # A port that takes no connection and refuses none: its queue of connections is full, so the kernel drops what else would come.
 sub blackhole {
     my $port = Fleet::free_port('127.0.0.1');
-    my $listener = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', LocalPort => $port) or die "cannot listen: $@";
+    my $listener = IO::Socket::INET->new(Listen => 1, LocalAddr => '127.0.0.1', LocalPort => $port, ReuseAddr => 1) or die "cannot listen: $@";
     push @fillers, $listener;
     listen $listener, 0 or die "cannot listen: $!"; # IO::Socket takes 0 for its default
     my $address = sockaddr_in($port, INADDR_LOOPBACK);
