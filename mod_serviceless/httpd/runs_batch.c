@@ -129,6 +129,7 @@ void svl_runs_batch_run(svl_runs_batch_t *batch, apr_pool_t *p)
         if (rv == APR_SUCCESS) {
             ended.oldest = ended.count ? ended.oldest : run.ended;
             batch->longest = run.micros > batch->longest ? run.micros : batch->longest;
+            batch->longest = batch->longest ? batch->longest : 1;
             ended.marks[ended.count] = mark;
             ended.outcomes[ended.count++] =
                 (svl_store_outcome_t){position, run.outcome, run.micros, run.ended, run.text, run.length};

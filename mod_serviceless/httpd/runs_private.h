@@ -20,7 +20,7 @@ typedef struct svl_runs_batch_t {
     apr_uint32_t count;             /**< at most SVL_RUNS_TAKE_MAX */
     /* out */
     apr_uint32_t done;              /**< so many, from the first, are dealt with; for the others the log failed: they are to be tried again */
-    apr_int64_t longest;            /**< microseconds, of a run */
+    apr_int64_t longest;            /**< microseconds of a run, at least 1; 0: none ran */
 } svl_runs_batch_t;
 
 /** Runs them one after the other, and records how they ended. */
