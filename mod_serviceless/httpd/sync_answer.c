@@ -55,7 +55,7 @@ static apr_status_t compare(svl_runtime_t *runtime, const svl_sync_line_t *asked
     }
     lines.text = apr_pmemdup(p, text, length);
     lines.length = lines.capacity = length;
-    rv = svl_sync_collect(&lines, runtime->store, lacks, SVL_SYNC_YOUNG, p);
+    rv = svl_sync_collect(&lines, runtime->store, lacks, apr_time_now() - SVL_SYNC_YOUNG, p);
     answer->body = lines.text;
     answer->length = lines.length;
     return rv;

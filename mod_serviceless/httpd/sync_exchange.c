@@ -153,16 +153,24 @@ static svl_peer_sync_e ask_page(dialog_t *dialog, answer_t *answer, apr_pool_t *
     return ask(dialog, &line, answer, p);
 }
 
+/* What was logged later is left to relay: a call that comes by sync first is not relayed to those behind it.  While a peer was down,
+ * relay has passed it over. */
+static apr_time_t settled(const dialog_t *dialog)
+{
+    apr_time_t old = apr_time_now() - SVL_SYNC_YOUNG;
+    apr_time_t up = dialog->sync->peers[dialog->peer].came_up ? SVL_READ(dialog->node->peers[dialog->peer]->since) : old;
+    return up > old ? up : old;
+}
+
 /* One relay message of what lacks.  @return nonzero when there may be more that is worth sending */
 static int give_message(dialog_t *dialog, apr_array_header_t *lacks, apr_pool_t *p)
 {
     svl_sync_lines_t lines = {.limit = dialog->node->max_body + SVL_MESSAGE_SLACK};
     svl_transport_exchange_t exchange;
-    apr_interval_time_t too_young = dialog->sync->peers[dialog->peer].came_up ? 0 : SVL_SYNC_YOUNG; /* relay passed it over */
     svl_message_ack_t *ack;
     lines.text = (char *)(size_t)svl_message_relay_line(dialog->node->name, NULL, 0, 0, -1, p, &lines.length);
     lines.capacity = lines.length;
-    if (svl_sync_collect(&lines, dialog->runtime->store, lacks, too_young, p) != APR_SUCCESS) {
+    if (svl_sync_collect(&lines, dialog->runtime->store, lacks, settled(dialog), p) != APR_SUCCESS) {
         failed(dialog, "the own log cannot be read");
         return 0;
     }

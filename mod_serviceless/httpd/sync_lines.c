@@ -140,12 +140,11 @@ static int take_turn(collector_t *collector, svl_store_reader_t *reader, svl_syn
     return lack->at == lack->spans->nelts;
 }
 
-apr_status_t svl_sync_collect(svl_sync_lines_t *lines, svl_store_t *store, apr_array_header_t *lacks,
-                              apr_interval_time_t too_young, apr_pool_t *p)
+apr_status_t svl_sync_collect(svl_sync_lines_t *lines, svl_store_t *store, apr_array_header_t *lacks, apr_time_t settled,
+                              apr_pool_t *p)
 {
     collector_t collector = {.lines = lines, .pool = p};
-    apr_time_t now = apr_time_now();
-    const svl_store_young_t young = {now - too_young, now};
+    const svl_store_young_t young = {settled, apr_time_now()};
     svl_store_reader_t *reader;
     int left = lacks->nelts;
     apr_status_t rv = svl_store_read_begin(&reader, store);

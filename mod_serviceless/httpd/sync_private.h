@@ -71,8 +71,8 @@ typedef struct svl_sync_lines_t {
 } svl_sync_lines_t;
 
 /** Appends held lines of what lacks, streams in turn, by number within a stream, and moves @a lacks (svl_sync_lack_t) on.
- * @param too_young what was logged less long ago is left to relay */
-apr_status_t svl_sync_collect(svl_sync_lines_t *lines, svl_store_t *store, apr_array_header_t *lacks, apr_interval_time_t too_young,
+ * @param settled what was logged later is left to relay */
+apr_status_t svl_sync_collect(svl_sync_lines_t *lines, svl_store_t *store, apr_array_header_t *lacks, apr_time_t settled,
                               apr_pool_t *p);
 
 /* sync_transfer.c: one peer at a time transfers calls to or from this node, over all of its children */

@@ -96,6 +96,7 @@ static int came_up(svl_peer_state_t *peer, apr_interval_time_t took, apr_time_t 
     if (!__atomic_exchange_n(&peer->down, 0, __ATOMIC_RELAXED)) {
         return 0;
     }
+    STORE(peer->since, now);
     ADD(peer->returns, 1);
     return 1;
 }

@@ -56,7 +56,7 @@ typedef struct svl_peer_state_t {
     apr_uint32_t down;        /**< atomic; nonzero: skip it */
     apr_uint32_t failures;    /**< in a row */
     apr_uint32_t returns;     /**< how often it came up */
-    apr_int64_t since;        /**< when it went down, microseconds since 1970 */
+    apr_int64_t since;        /**< when it last went down or came up, microseconds since 1970; 0: never */
     apr_int64_t next_probe;   /**< when the prober tries again */
     apr_int64_t last_ok;      /**< last acknowledgement */
     apr_uint64_t relays[SVL_PEER_RESULTS]; /**< requests by result */

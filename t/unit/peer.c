@@ -39,6 +39,7 @@ static void an_acknowledgement_brings_it_up_once(void **state)
     svl_peer_note(&peer, SVL_PEER_CONNECT, 10, NOW);
     assert_true(svl_peer_note(&peer, SVL_PEER_OK, 700, NOW + 100));
     assert_true(svl_peer_living(&peer));
+    assert_int_equal(peer.since, NOW + 100);
     assert_false(svl_peer_note(&peer, SVL_PEER_OK, 800, NOW + 200));
     assert_int_equal(peer.failures, 0);
     assert_int_equal(peer.last_ok, NOW + 200);
