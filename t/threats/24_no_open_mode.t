@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# There is no open mode: a server without a node answers nothing, and a server without directives is left alone.
+# Threat 24: there is no open mode: a server without a node answers nothing, and a server without directives is left alone.
 use strict;
 use warnings;
 use Client qw(make_id);
@@ -70,7 +70,7 @@ sub is_no_node {
     return;
 }
 
-subtest 'without any directive the module is inert' => sub {
+subtest 'threat 24: without any directive the module is inert' => sub {
     my $node = server('bare', '');
     is_no_node($node);
     my $client = Client->new(port => $node->port);
@@ -89,7 +89,7 @@ subtest 'without any directive the module is inert' => sub {
     unlike($node->error_log, qr/\[(?:crit|alert|emerg)\]|exit signal/, 'it came and went in peace');
 };
 
-subtest 'a node in one virtual host makes no node of the others' => sub {
+subtest 'threat 24: a node in one virtual host makes no node of the others' => sub {
     my $port = Fleet::free_port('127.0.0.1');
     open my $keys, '>', "$directory/keys" or die "$directory/keys: $!";
     chmod 0600, "$directory/keys";
