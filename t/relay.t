@@ -55,13 +55,6 @@ sub refuses {
     return;
 }
 
-# Waits until all that was accepted has run.
-sub settle {
-    local $Test::Builder::Level = $Test::Builder::Level + 1;
-    return eventually { $client->get('/serviceless-status?format=prometheus')->{body} =~ /^serviceless_pending_calls 0$/m } 20,
-        'all accepted calls have run';
-}
-
 subtest 'calls of a message run here' => sub {
     my @calls = map { line(args => [$_]) } 1 .. 3;
     my $ack = acknowledged(3, 0, 'three calls', governing(), @calls);

@@ -1,104 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-# One endpoint, one method, the client's own request: whatever else comes with it changes nothing.
+# The endpoint is one of httpd's: what it takes, and who may ask it.  What is hostile in itself is in t/threats.
 use strict;
 use warnings;
-use Apache::Test ();
-use Client qw(make_id sign);
+use Client qw(make_id);
 use OneServer;
-use Poll;
 use Test::More;
 
 my $client = client();
 my $body = $client->call_body('runlog.note', ['x']);
-my $root = Apache::Test::vars('documentroot');
 
-# Makes a file below DocumentRoot.
-sub publish {
-    my ($directory, $name, $text) = @_;
-    -d "$root/$directory" or mkdir "$root/$directory" or die "$root/$directory: $!";
-    open my $file, '>', "$root/$directory/$name" or die "$root/$directory/$name: $!";
-    print $file $text;
-    close $file or die "$root/$directory/$name: $!";
-    return;
-}
-
-subtest 'only POST' => sub {
-    for my $method (qw(GET PUT HEAD OPTIONS DELETE PATCH PROPFIND WHATEVER)) {
-        my $id = make_id();
-        my $answer = client()->post($body, id => $id, method => $method);
-        $method eq 'HEAD' ? is($answer->{status}, 405, 'HEAD: 405') : is_problem($answer, 405, $method);
-        is($answer->{headers}{allow}, 'POST', "$method: Allow");
-        is($answer->{body}, '', 'HEAD: no body') if $method eq 'HEAD';
-        is(runs($id), 0, "$method: nothing ran");
-    }
-    is_problem(client()->get('/serviceless'), 405, 'a plain GET');
-    is(client()->post($body, method => 'post')->{status}, 405, 'methods have one spelling');
-};
-
-subtest 'a form of another site cannot call' => sub {
-    is_refused(415, "content type $_", $body, type => $_) for 'text/plain', 'application/x-www-form-urlencoded',
-        'multipart/form-data; boundary=x', '', 'text/plain; application/json', 'application/jsonp', 'application/x-ndjsons',
-        'json';
-    my $id = make_id();
-    is_problem(client()->exchange($client->message($body, id => $id) =~ s/^Content-Type:[^\n]*\n//mr), 415, 'no content type');
-    is(runs($id), 0, 'nothing ran');
-    is($client->post($body, type => $_)->{status}, 200, "content type $_ is taken")
-        for 'application/json; charset=utf-8', 'Application/JSON', 'application/json ;x=y';
-};
-
-subtest 'what proxies and clients add changes nothing' => sub {
-    my @headers = ('X-Forwarded-For: 10.0.0.1', 'X-Forwarded-Host: evil.example', 'X-Forwarded-Proto: https',
-                   'Forwarded: for=10.0.0.1',
-                   'X-HTTP-Method-Override: GET', 'X-Original-URL: /else', 'Authorization: Bearer x', 'Cookie: a=b',
-                   'Range: bytes=0-1',
-                   'If-None-Match: *', 'If-Modified-Since: Sun, 06 Nov 2050 08:49:37 GMT', 'Accept: text/html',
-                   'Origin: http://evil.example',
-                   'webhook-ids: x', 'Upgrade: websocket');
-    for my $header ('Host: evil.example', 'Host: 127.0.0.1:1', @headers) {
-        my $id = make_id();
-        my $answer = client()->post($body, id => $id, headers => [$header]);
-        is($answer->{status}, 200, $header);
-        is_deeply($answer->{json}, {id => $id, node => 'one', outcome => 'ok', result => ['x']}, "$header: the same answer");
-    }
-    my $answer = client()->exchange($client->message($body) =~ s{^POST }{POST http://evil.example}r);
-    is($answer->{json}{node}, 'one', 'another host in the request line');
-};
-
-subtest 'headers after a chunked body are no headers' => sub {
-    my ($id, $now) = (make_id(), time);
-    my @signature = ("webhook-id: $id", "webhook-timestamp: $now",
-                     'webhook-signature: ' . sign(keys_of('main'), $id, $now, $body));
-    my $chunked = sub {
-        my ($before, $after) = @_;
-        return client()->exchange(join("\r\n", 'POST /serviceless HTTP/1.1', 'Host: x', 'Content-Type: application/json',
-            'Transfer-Encoding: chunked', @$before, '', sprintf('%x', length $body), $body, '0', @$after, '', ''), id => $id);
-    };
-    is_problem($chunked->([], \@signature), 401, 'the signature behind the body');
-    is_problem($chunked->([@signature[0, 1]], [$signature[2]]), 401, 'a part of it behind the body');
-    is(runs($id), 0, 'nothing ran');
-    is($chunked->(\@signature, ['webhook-id: other', 'Content-Encoding: gzip', 'webhook-signature: v1,x'])->{status}, 200,
-       'before the body: others behind it change nothing');
-    is(runs($id), 1, 'it ran');
-};
-
-subtest 'redirects inside of the server and sub-requests do not reach the endpoint' => sub {
-    my $id = make_id();
-    my $answer = client()->post($body, id => $id, path => '/lost/page');
-    is($answer->{status}, 404, 'ErrorDocument that names the endpoint');
-    unlike($answer->{body}, qr/about:blank|outcome/, 'is not answered by it');
-    publish('rewritten', 'page.html', 'text');
-    for my $path ('/rewritten/page.html', '/rewritten/missing') {
-        $answer = client()->post($body, id => $id, path => $path);
-        cmp_ok($answer->{status}, '>=', 400, "$path, rewritten to the endpoint");
-        unlike($answer->{body}, qr/about:blank|outcome/, 'is not answered by it');
-    }
-    publish('included', 'page.shtml', 'before <!--#include virtual="/serviceless" --> after');
-    $answer = client()->get('/included/page.shtml');
-    like($answer->{body}, qr/^before .* after$/s, 'a page that includes the endpoint');
-    unlike($answer->{body}, qr/about:blank|outcome/, 'does not get its answer');
-    is(runs($id), 0, 'nothing ran');
-    is($client->post($body, id => $id)->{status}, 200, 'the same request at the endpoint itself does');
-    is(runs($id), 1, 'and runs');
+subtest 'content types of calls' => sub {
+    is($client->post($body, type => $_)->{status}, 200, "$_ is taken")
+        for 'application/json', 'application/json; charset=utf-8', 'Application/JSON', 'application/json ;x=y';
 };
 
 subtest 'access control is httpd\'s own' => sub {

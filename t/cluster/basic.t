@@ -45,21 +45,4 @@ subtest 'a call may choose its own mode and node set' => sub {
     is_deeply($fleet->runs($_), {n2 => 1, n4 => 1}, 'and no other node') for @ids;
 };
 
-subtest 'a graceful restart keeps the node, and what it knows' => sub {
-    my $fleet = Fleet->new(nodes => 2)->start;
-    my $node = $fleet->node('n1');
-    my $message = $node->client->message($node->client->call_body('runlog.note', ['x']), id => 'kept');
-    is($node->exchange($message, id => 'kept')->{status}, 200, 'a call');
-    $fleet->once(['kept'], 'ran once everywhere');
-    $node->graceful;
-    is($node->exchange($message, id => 'kept')->{json}{duplicate}, JSON::PP::true, 'after a graceful restart it is known');
-    $node->stop;
-    $node->start;
-    is($node->exchange($message, id => 'kept')->{json}{duplicate}, JSON::PP::true, 'after a restart as well');
-    is($fleet->node('n2')->exchange($message, id => 'kept')->{json}{duplicate}, JSON::PP::true, 'and on the other node');
-    $fleet->once(['kept'], 'it still ran once everywhere');
-    my $answer = $node->call('runlog.note', ['y']);
-    $fleet->once([$answer->{json}{id}], 'and calls go on');
-};
-
 done_testing;

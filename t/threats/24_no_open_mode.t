@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Threat 24: there is no open mode: a server without a node answers nothing, and a server without directives is left alone.
+# Threat 24: there is no open mode: a server without a node answers nothing, wherever the handler is set; nodes without a key, or a key
+# without nodes, keep the server from starting; a server without directives is left alone.
 use strict;
 use warnings;
 use Client qw(make_id);
@@ -50,13 +51,14 @@ END {
 
 # Asks $node in every way there is; it must answer 404, and say why once.
 sub is_no_node {
-    my ($node) = @_;
-    my $client = Client->new(port => $node->port, secret => OneServer::keys_of('main'));
+    my ($node, $path) = @_;
+    $path //= '/serviceless';
+    my $client = Client->new(port => $node->port, path => $path, secret => OneServer::keys_of('main'));
     my $body = $client->call_body('example.sum', [1]);
     for my $n (1 .. 10) {
         my %answers = ('a signed call' => $client->post($body), 'an unsigned one' => $client->post($body, unsigned => 1),
-                       'a message of a node' => $client->relay('n1', [], []), 'GET' => $client->get('/serviceless'),
-                       'below the path' => $client->post($body, path => '/serviceless/below'));
+                       'a message of a node' => $client->relay('n1', [], []), 'GET' => $client->get($path),
+                       'below the path' => $client->post($body, path => "$path/below"));
         $client->disconnect;
         next if $n > 1;
         for (sort keys %answers) {
@@ -108,6 +110,26 @@ subtest 'threat 24: a node in one virtual host makes no node of the others' => s
     is(Client->new(port => $node->port)->get('/caller?function=example.sum&args=[1]')->{json}{status}, $ENOTIMPL,
        'and not beside it');
     $node->stop;
+};
+
+subtest 'threat 24: the handler in .htaccess' => sub {
+    my $node = server('htaccess', "<Directory \"$directory/htaccess/htdocs\">\nAllowOverride FileInfo\n</Directory>\n");
+    open my $file, '>', $node->directory . '/htdocs/.htaccess' or die "cannot write .htaccess: $!";
+    print $file "SetHandler serviceless\n";
+    close $file or die "cannot write .htaccess: $!";
+    is_no_node($node, '/anywhere');
+    $node->stop;
+};
+
+subtest 'threat 24: nodes without a key, or a key without nodes: the server does not start' => sub {
+    my %half = ('ServicelessNodes n1=http://127.0.0.1:9' => qr/ServicelessNodes: it needs ServicelessKeyFile on the same server/,
+                "ServicelessKeyFile \"$directory/keys\"" => qr/ServicelessKeyFile \S+: it needs ServicelessNodes on the same server/,
+                'ServicelessMaxBody 64k' => qr/ServicelessMaxBody \S+: it needs ServicelessNodes on the same server/);
+    for my $directive (sort keys %half) {
+        my $name = 'half-' . $directive =~ s/ .*//r;
+        ok(!eval { server($name, "$directive\n"); 1 }, "$directive: it does not start");
+        like($@, qr/did not start:.*$half{$directive}/s, 'and says what is missing');
+    }
 };
 
 done_testing;
