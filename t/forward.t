@@ -3,7 +3,7 @@
 # node four.
 use strict;
 use warnings;
-use Client qw(json make_id);
+use Client qw(fingerprint json make_id);
 use OneServer;
 use Played;
 use Poll;
@@ -61,6 +61,7 @@ subtest 'a call of a client becomes a line' => sub {
     ok($request->{signed}, 'signed by the first key that may relay');
     like($request->{headers}{'webhook-id'}, qr/^[A-Za-z0-9_-]{1,64}\z/, 'under an id of its own');
     isnt($request->{headers}{'webhook-id'}, $id, 'which is not the call\'s');
+    is($request->{headers}{'webhook-key'}, fingerprint(keys_of('main')), 'with the fingerprint of that key, and no more of it');
     my ($relay, $line) = split /\n/, $request->{body};
     is($relay, '{"relay":{"from":"one","route":[],"arity":0}}', 'the relay line');
     like($line, qr/^\{"id":"\Q$id\E","function":"runlog\.note","args":\["\/a",3\],"kwargs":\{"z":1,"y":\[2\.0\]\},

@@ -56,6 +56,7 @@ static int sign(svl_transport_exchange_t *exchange, const svl_cli_keys_t *keys, 
     }
     exchange->timestamp = apr_ltoa(cli->pool, (long)seconds);
     exchange->signature = signature;
+    exchange->key = keys->key->fingerprint;
     return SVL_CLI_OK;
 }
 

@@ -269,6 +269,22 @@ const svl_key_t *svl_ring_find(const svl_ring_t *ring, const char *id)
     return NULL;
 }
 
+int svl_ring_lacks(const svl_ring_t *ring, const char *fingerprint)
+{
+    int found = 0;
+
+    if (!fingerprint || strlen(fingerprint) != SVL_RING_FINGERPRINT
+        || strspn(fingerprint, "0123456789abcdef") != SVL_RING_FINGERPRINT) {
+        return 0;
+    }
+    for (int i = 0; i < ring->keys->nelts; i++) {
+        const svl_key_t *key = APR_ARRAY_IDX(ring->keys, i, const svl_key_t *);
+
+        found |= apr_crypto_equals(key->fingerprint, fingerprint, SVL_RING_FINGERPRINT);
+    }
+    return !found;
+}
+
 const svl_key_t *svl_ring_shared(const svl_ring_t *one, const svl_ring_t *other)
 {
     for (int i = 0; i < one->keys->nelts; i++) {

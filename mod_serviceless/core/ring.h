@@ -49,6 +49,10 @@ int svl_ring_may_call(const svl_key_t *key, const char *function);
 /** @return the key with this id, or NULL */
 const svl_key_t *svl_ring_find(const svl_ring_t *ring, const char *id);
 
+/** @param fingerprint as a stranger gave it; may be NULL
+ * @return nonzero when it is 8 lower-case hex digits, and no key has them; the same work whichever key has */
+int svl_ring_lacks(const svl_ring_t *ring, const char *fingerprint);
+
 /** @return a key that both rings hold (same secret), or NULL */
 const svl_key_t *svl_ring_shared(const svl_ring_t *one, const svl_ring_t *other);
 

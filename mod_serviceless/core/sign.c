@@ -96,6 +96,11 @@ apr_status_t svl_sign_make(svl_signer_t *signer, const svl_key_t *key, const cha
     return apr_encode_base64_binary(signature + 3, mac, MAC, APR_ENCODE_NONE, NULL);
 }
 
+const char *svl_sign_fingerprint(const svl_signer_t *signer)
+{
+    return signer->ring->signer->fingerprint;
+}
+
 /* Takes one entry, `version,base64`.  @return NULL or what is wrong */
 static const char *read_entry(entries_t *entries, const char *text, apr_size_t length)
 {

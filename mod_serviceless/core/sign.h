@@ -35,6 +35,10 @@ apr_status_t svl_sign_create(svl_signer_t **signer, const svl_ring_t *ring, apr_
 apr_status_t svl_sign_make(svl_signer_t *signer, const svl_key_t *key, const char *id, apr_int64_t seconds, const char *body,
                            apr_size_t length, char signature[SVL_SIGN_HEADER_MAX]);
 
+/** @return the fingerprint of the key that svl_sign_make takes when none is named: what a message says in `webhook-key`.  That header is not
+ * signed: it tells an operator which key a node lacks, and is used for nothing else. */
+const char *svl_sign_fingerprint(const svl_signer_t *signer);
+
 /**
  * Verifies a request or, with @a response_id, a response.  The order is headers, timestamp, signature; all keys are tried
  * against all entries in constant time, without leaving early.

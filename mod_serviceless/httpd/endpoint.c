@@ -13,6 +13,7 @@
 #include "children.h"
 #include "gather.h"
 #include "invoke.h"
+#include "missing.h"
 #include "receive.h"
 #include "reply.h"
 #include "shared.h"
@@ -76,8 +77,22 @@ static void take_headers(svl_exchange_t *exchange)
     exchange->headers.id = apr_table_get(in, "webhook-id");
     exchange->headers.timestamp = apr_table_get(in, "webhook-timestamp");
     exchange->headers.signature = apr_table_get(in, "webhook-signature");
+    exchange->named = apr_table_get(in, "webhook-key");
     if (exchange->headers.id && svl_name_is_id(exchange->headers.id, strlen(exchange->headers.id))) {
         exchange->id = exchange->headers.id;
+    }
+}
+
+/* A hint, and unsigned: it is looked at when every key has failed, so that an operator hears what a node that is behind lacks. */
+static void tell_missing(const svl_exchange_t *exchange, svl_fault_t *fault)
+{
+    if (fault->reason == SVL_REASON_SIGNATURE && svl_ring_lacks(exchange->node->ring, exchange->named)) {
+        svl_missing_note(exchange->node, exchange->named, apr_time_now());
+        fault->detail =
+            apr_psprintf(exchange->r->pool,
+                         "%s; its sender says the key with fingerprint %s did, which this node's key file lacks: see "
+                         "docs/keys.md",
+                         fault->detail, exchange->named);
     }
 }
 
@@ -94,6 +109,7 @@ static apr_status_t verify(svl_exchange_t *exchange, svl_fault_t *fault)
     svl_runtime_give_signer(exchange->runtime, signer);
     if (rv != APR_SUCCESS) {
         exchange->key = NULL;
+        tell_missing(exchange, fault);
     }
     return rv;
 }

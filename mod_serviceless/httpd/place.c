@@ -3,13 +3,16 @@
 
 #include <unistd.h>
 
+#include <ap_mpm.h>
 #include <http_log.h>
 #include <http_main.h>
+#include <scoreboard.h>
 
 APLOG_USE_MODULE(serviceless);
 
 static svl_shared_place_t *own;    /* NULL: in the parent, or none was free */
 static svl_shared_cursor_t *alone; /* cursors of a child without a place, by node slot */
+static int generation;             /* of this child */
 
 static void clear(const svl_shared_places_t *table, apr_uint32_t i)
 {
@@ -28,10 +31,12 @@ static void clear(const svl_shared_places_t *table, apr_uint32_t i)
 void svl_place_claim(void)
 {
     const svl_shared_places_t *table = svl_shared_places();
+    ap_mpm_query(AP_MPMQ_GENERATION, &generation);
     for (apr_uint32_t i = 0; i < table->count; i++) {
         apr_int64_t nobody = 0;
         if (__atomic_compare_exchange_n(&table->places[i].pid, &nobody, getpid(), 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED)) {
             own = &table->places[i];
+            __atomic_store_n(&own->generation, generation, __ATOMIC_RELAXED);
             return;
         }
     }
@@ -50,6 +55,28 @@ svl_shared_cursor_t *svl_place_cursor(const svl_node_t *node)
     const svl_shared_places_t *table = svl_shared_places();
     return own ? &table->cursors[(apr_size_t)(own - table->places) * table->nodes + node->shared->slot]
                : &alone[node->shared->slot];
+}
+
+static int is_old(int made)
+{
+    return ap_exists_scoreboard_image() && made != ap_get_scoreboard_global()->running_generation;
+}
+
+void svl_place_end_connection(const request_rec *r)
+{
+    if (is_old(generation)) {
+        r->connection->keepalive = AP_CONN_CLOSE;
+    }
+}
+
+apr_uint32_t svl_place_count_old(void)
+{
+    const svl_shared_places_t *table = svl_shared_places();
+    apr_uint32_t count = 0;
+    for (apr_uint32_t i = 0; i < table->count; i++) {
+        count += __atomic_load_n(&table->places[i].pid, __ATOMIC_ACQUIRE) && is_old(SVL_READ(table->places[i].generation));
+    }
+    return count;
 }
 
 void svl_place_leave(void)

@@ -26,7 +26,7 @@ int svl_settings_is_reserved_header(const char *name)
     static const char *const reserved[] = {
         "webhook-id",        "webhook-timestamp", "webhook-signature", "content-type", "content-length", "content-encoding",
         "transfer-encoding", "accept-encoding",   "connection",        "keep-alive",   "proxy-connection", "expect",
-        "te",                "trailer",           "upgrade",           NULL,
+        "te",                "trailer",           "upgrade",           "webhook-key",  NULL,
     };
     /* clang-format on */
 

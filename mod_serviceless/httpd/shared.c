@@ -23,13 +23,14 @@
 #include <http_log.h>
 #include <http_main.h>
 
+#include "missing.h"
 #include "registry.h"
 
 #define SPARE_NODES 8 /* room for what a graceful restart may add; beyond, the segment is replaced */
 #define SPARE_PEERS 256
 #define SPARE_FUNCTIONS 256
 #define RETAINED_KEY                                                                                                           \
-    "serviceless-shared-2" /* another number with each change of the layout: it outlives an upgrade of the module */
+    "serviceless-shared-3" /* another number with each change of the layout: it outlives an upgrade of the module */
 #define RETAINED_TOLD "serviceless-told"
 
 APLOG_USE_MODULE(serviceless);
@@ -217,6 +218,7 @@ static int place_node(svl_node_t *node, tables_t *tables, apr_pool_t *pconf)
         return 0;
     }
     node->shared = &tables->nodes[slot];
+    svl_missing_forget(node);
     if (!check_positions(node, node->shared, &tables->places)) {
         return 0;
     }

@@ -46,6 +46,7 @@ typedef struct svl_shared_node_t {
     apr_int64_t logged[SVL_REASON_COUNT];       /**< second of the last log line of a reason */
     apr_uint64_t suppressed[SVL_REASON_COUNT];  /**< refusals since then without a line */
     apr_uint64_t missed;
+    apr_uint64_t missing;                       /**< a key that is not there (missing.c); 0: none */
     svl_clock_t clock;                          /**< of the child that leads */
     apr_int64_t reference;                      /**< the offset that it goes by; 0: not known yet (retain.h) */
     apr_int64_t due;                            /**< and the one that calls expire by */
@@ -63,6 +64,7 @@ typedef struct svl_shared_node_t {
 /** A child process of the server (place.h). */
 typedef struct svl_shared_place_t {
     apr_int64_t pid;                            /**< 0: free */
+    apr_int32_t generation;                     /**< of the server's, as httpd counts graceful restarts */
     apr_uint32_t leaving;                       /**< nonzero: it goes on running entries, but is not waited for */
     apr_uint32_t waiting;                       /**< requests that wait for outcomes of other nodes */
     apr_uint32_t woken;                         /**< nonzero: `wake` was posted, and its thread has not heard it yet */

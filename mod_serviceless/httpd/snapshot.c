@@ -7,6 +7,8 @@
 #include <http_log.h>
 #include <scoreboard.h>
 
+#include "missing.h"
+#include "place.h"
 #include "runtime.h"
 
 APLOG_USE_MODULE(serviceless);
@@ -117,6 +119,8 @@ svl_snapshot_t *svl_snapshot_take(const svl_node_t *node, apr_pool_t *p)
         snapshot->rejected[i] = SVL_READ(node->shared->rejected[i]);
     }
     snapshot->missed = SVL_READ(node->shared->missed);
+    snapshot->old_children = svl_place_count_old();
+    snapshot->missing = svl_missing_read(node, snapshot->missing_key);
     snapshot->reruns = SVL_READ(node->shared->reruns);
     read_log(snapshot, svl_runtime_of(node));
     return snapshot;

@@ -172,6 +172,15 @@ static json_t *sets_of(const svl_node_t *node, apr_pool_t *p)
     return object;
 }
 
+static json_t *missing_of(const svl_snapshot_t *snapshot, apr_pool_t *p)
+{
+    json_t *object = json_object();
+
+    set_text(object, "fingerprint", snapshot->missing_key);
+    set_time(object, "time", snapshot->missing, p);
+    return object;
+}
+
 /* Of a secret, its fingerprint and nothing else. */
 static json_t *keys_of(const svl_ring_t *ring)
 {
@@ -228,6 +237,7 @@ static json_t *document_of(const svl_snapshot_t *snapshot, apr_pool_t *p)
     set_text(object, "httpd", ap_get_server_description());
     set_text(object, "mpm", ap_show_mpm());
     set_number(object, "pid", (apr_uint64_t)getpid());
+    set_number(object, "old_children", snapshot->old_children);
     set_time(object, "time", snapshot->now, p);
     set(object, "uptime_s", snapshot->started ? json_integer(apr_time_sec(snapshot->now - snapshot->started)) : json_null());
     set_text(object, "mode", svl_route_mode_name(snapshot->node->arity, p));
@@ -241,6 +251,7 @@ static json_t *document_of(const svl_snapshot_t *snapshot, apr_pool_t *p)
     set(object, "rejected", rejected_of(snapshot));
     set(object, "syncs", syncs_of(snapshot->peers, snapshot->node->count));
     set(object, "keys", keys_of(snapshot->node->ring));
+    set(object, "missing_key", snapshot->missing ? missing_of(snapshot, p) : json_null());
     return object;
 }
 

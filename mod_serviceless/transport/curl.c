@@ -13,7 +13,7 @@
 #define HEADERS_MAX 65536 /* bytes of a response's header; httpd's are under 1 KiB */
 #define IDLE_MAX 32       /* easy handles and idle connections kept: a relay needs one, a call for all outcomes one a node */
 #define TICK_MS 1000      /* longest sleep; sockets, libcurl's own timers and abort end it sooner */
-#define LINES 4           /* header lines that differ from request to request */
+#define LINES 5           /* header lines that differ from request to request */
 
 typedef struct handle_t {
     struct handle_t *next;
@@ -197,7 +197,8 @@ static struct curl_slist *header_lines(handle_t *handle, struct curl_slist *comm
     const char *const named[LINES][2] = {{"Content-Type: ", exchange->content_type},
                                          {"webhook-id: ", exchange->id},
                                          {"webhook-timestamp: ", exchange->timestamp},
-                                         {"webhook-signature: ", exchange->signature}};
+                                         {"webhook-signature: ", exchange->signature},
+                                         {"webhook-key: ", exchange->key}};
     for (int i = LINES - 1; i >= 0; i--) {
         if (named[i][1]) {
             handle->lines[i].data = apr_pstrcat(exchange->pool, named[i][0], named[i][1], NULL);
@@ -214,8 +215,7 @@ static void exchange_start(svl_transport_client_t *client, handle_t *handle, svl
     unsigned int failed = 0;
     handle->exchange = exchange;
     handle->capacity = handle->header = 0;
-    handle->too_large = handle->starved = 0;
-    handle->error[0] = '\0';
+    handle->too_large = handle->starved = handle->error[0] = 0;
     failed |= curl_easy_setopt(handle->easy, CURLOPT_URL, exchange->url);
     failed |= curl_easy_setopt(handle->easy, CURLOPT_HTTPHEADER, header_lines(handle, client->common));
     failed |= curl_easy_setopt(handle->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)exchange->length);

@@ -24,6 +24,7 @@ apr_status_t svl_signed_make(svl_transport_exchange_t *exchange, svl_signer_t *s
         .id = id,
         .timestamp = apr_psprintf(p, "%" APR_TIME_T_FMT, apr_time_sec(now)),
         .signature = signature,
+        .key = svl_sign_fingerprint(signer),
         .body = body,
         .length = length,
         .pool = p,

@@ -45,6 +45,7 @@ typedef struct svl_transport_exchange_t {
     const char *url;
     const char *content_type;
     const char *id, *timestamp, *signature; /**< the request's webhook headers */
+    const char *key;                        /**< webhook-key: the fingerprint of the signing key; NULL: not said */
     const char *body;
     apr_size_t length;
     apr_interval_time_t timeout;            /**< 0: the options' */

@@ -2,7 +2,7 @@
 # The command: what `call` sends, and which answers it believes.  The node is played by the test.
 use strict;
 use warnings;
-use Client qw(json sign);
+use Client qw(fingerprint json sign);
 use Command;
 use JSON::PP;
 use Test::More;
@@ -35,6 +35,7 @@ subtest 'the request is a signed call' => sub {
     is($request->{line}, 'POST /serviceless HTTP/1.1', 'line');
     is($request->{headers}{'content-type'}, 'application/json', 'content type');
     is($signature, sign($secret, $id, $timestamp, $request->{body}), 'signature');
+    is($request->{headers}{'webhook-key'}, fingerprint($secret), 'fingerprint of its key');
     cmp_ok(abs(time - $timestamp), '<=', 5, 'timestamp');
     is_deeply($request->{json}, {function => 'cache.purge', args => ['/a', 3], kwargs => {}}, 'document');
 };

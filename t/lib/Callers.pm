@@ -5,6 +5,7 @@ package Callers;
 #
 #   my $answer = until_answered($node, $node->client->call_body('runlog.note', [1]), id => $id);
 #   my @ids = under_load($fleet, sub { $node->graceful });
+#   my @ids = under_load($fleet, sub { … }, each => sub { my ($client, $number) = @_; $client->{secret} = …; return 'a word' });
 use strict;
 use warnings;
 use Client qw(make_id);
@@ -39,7 +40,7 @@ sub until_answered {
 # One caller: calls a node after the other until the file $flag is gone.  A connection that ends without an answer is no failure: the
 # same id is sent again.  Writes to $path a line each: accepted ID, retried WORDS, failed WORDS.
 sub _keep_calling {
-    my ($fleet, $number, $flag, $path, $each_connection) = @_;
+    my ($fleet, $number, $flag, $path, %o) = @_;
     my @clients = map { $_->client } $fleet->nodes;
     my $parent = getppid;
     my $text = '';
@@ -47,7 +48,8 @@ sub _keep_calling {
         last unless -e $flag && getppid == $parent;
         my $client = $clients[($count + $number) % @clients];
         my $id = make_id();
-        my $message = $client->message($client->call_body('runlog.note', [$number, $count]), id => $id);
+        my @word = $o{each} ? $o{each}->($client, $number) : ();
+        my $message = $client->message($client->call_body('runlog.note', [$number, $count, @word]), id => $id);
         my $end = "failed $id: too many retries";
         for (1 .. $RETRIES) {
             my $answer = $client->exchange($message, id => $id);
@@ -57,15 +59,16 @@ sub _keep_calling {
             $text .= "retried $id\n";
         }
         $text .= "$end\n";
-        $client->disconnect unless $count % $each_connection;
-        select undef, undef, undef, $PAUSE;
+        $client->disconnect unless $count % ($o{each_connection} // 20);
+        select undef, undef, undef, $o{pause} // $PAUSE;
     }
     write_file($path, 0600, $text);
     return;
 }
 
-# Runs $work while several callers call all nodes, with as many calls a connection as $o{each_connection} says (20).  No request may
-# fail.  Returns the ids that were accepted.
+# Runs $work while several callers call all nodes, with as many calls a connection as $o{each_connection} says (20), and $o{pause}
+# seconds between two of a caller.  $o{each} is called before each call with its client and the caller's number, from 1; what it returns
+# is the call's third argument.  No request may fail.  Returns the ids that were accepted.
 sub under_load {
     my ($fleet, $work, %o) = @_;
     my $flag = "$fleet->{directory}/load";
@@ -76,7 +79,7 @@ sub under_load {
         my $path = "$flag.$number";
         my $child = fork // die "cannot fork: $!";
         if (!$child) {
-            eval { _keep_calling($fleet, $number, $flag, $path, $o{each_connection} // 20); 1 }
+            eval { _keep_calling($fleet, $number, $flag, $path, %o); 1 }
                 or write_file($path, 0600, "failed: $@\n");
             POSIX::_exit(0);
         }

@@ -12,7 +12,7 @@ package Client;
 # signature for this request.  status 0: no answer, error says why.
 use strict;
 use warnings;
-use Digest::SHA qw(hmac_sha256_base64);
+use Digest::SHA qw(hmac_sha256_base64 sha256_hex);
 use Exporter qw(import);
 use IO::Select;
 use IO::Socket::INET;
@@ -20,7 +20,7 @@ use JSON::PP;
 use MIME::Base64 qw(decode_base64);
 use Time::HiRes qw(time);
 
-our @EXPORT_OK = qw(make_id sign json);
+our @EXPORT_OK = qw(fingerprint make_id sign json);
 
 my $coder = JSON::PP->new->utf8->canonical->allow_nonref;
 my $made = 0;
@@ -40,6 +40,12 @@ sub sign {
     my $key = decode_base64($secret =~ s/^whsec_//r);
     my $mac = hmac_sha256_base64("$id.$timestamp.$body", $key);
     return 'v1,' . $mac . '=' x (-length($mac) % 4);
+}
+
+# What a status page shows of a key.
+sub fingerprint {
+    my ($secret) = @_;
+    return substr sha256_hex(decode_base64($secret =~ s/^whsec_//r)), 0, 8;
 }
 
 sub new {

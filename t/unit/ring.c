@@ -94,6 +94,53 @@ static void a_key_calls_what_its_globs_name_and_nothing_else(void **state)
     assert_true(svl_ring_may_call(key_at(ring, 2), "serviceless.ping"));
 }
 
+static void globs_hold_at_their_edges(void **state)
+{
+    static const struct {
+        const char *glob, *function;
+        int may;
+    } cases[] = {
+        {"*", "a", 1},
+        {"*", "serviceless.ping", 1},
+        {"a*", "a", 1},
+        {"a*", "ba", 0},
+        {"*a", "a", 1},
+        {"*a", "ab", 0},
+        {"a**b", "ab", 1},
+        {"*.*", "ab", 0},
+        {"*.*", "a.b.c", 1},
+        {"a?", "a", 0},
+        {"a?", "a.", 1},
+        {"?", "ab", 0},
+        {"[a-c]x", "bx", 1},
+        {"[a-c]x", "dx", 0},
+        {"[a-c]x", "Bx", 0},
+        {"[!a-c]x", "dx", 1},
+        {"[!a-c]x", "ax", 0},
+        {"[^a]x", "bx", 1},
+        {"[^a]x", "ax", 0},
+        {"[]x", "x", 0},
+        {"[a", "a", 0},
+        {"[a", "[a", 1},
+        {"a]", "a", 0},
+        {"a.b", "axb", 0},
+        {"a-b", "a-b", 1},
+        {"cache.", "cache.", 1},
+        {"cache.", "cache.x", 0},
+        {"9*", "9", 1},
+        {"a", "a\n", 0},
+        {"!a", "b", 0},
+    };
+
+    for (size_t i = 0; i < UNIT_COUNT(cases); i++) {
+        const svl_key_t *key = key_at(parse(*state, apr_pstrcat(*state, "k " SECRET_A " call=", cases[i].glob, NULL)), 0);
+
+        if (svl_ring_may_call(key, cases[i].function) != cases[i].may) {
+            fail_msg("call=%s and %s: not %d", cases[i].glob, cases[i].function, cases[i].may);
+        }
+    }
+}
+
 /* THREATS 23 */
 static void faulty_files_are_refused_with_the_line_and_without_key_material(void **state)
 {
@@ -185,6 +232,31 @@ static void there_are_at_most_64_keys(void **state)
 static void a_fingerprint_is_8_digits_of_sha256(void **state)
 {
     assert_string_equal(key_at(parse(*state, "k " SECRET_A), 0)->fingerprint, "f74e1720");
+}
+
+static void a_ring_lacks_a_fingerprint_that_no_key_has_and_nothing_else(void **state)
+{
+    /* clang-format off */
+    static const char *const strange[] = {
+        "", "0", "0000000", "000000000", "F74E1721", "f74e172g", " f74e1721", "f74e1721 ", "f74e172", "f74e172\n", "0x4e1721",
+        "-74e1721", "f74e1721, f74e1721", "f74e1721f74e1721", "%s%s%s%s", "whsec_AA",
+    };
+    /* clang-format on */
+    const svl_ring_t *ring = parse(*state, "a " SECRET_B "\nb " SECRET_A "\nc " SECRET_C);
+
+    for (int i = 0; i < ring->keys->nelts; i++) {
+        const char *fingerprint = key_at(ring, i)->fingerprint;
+
+        assert_int_equal(strspn(fingerprint, "0123456789abcdef"), 8);
+        assert_false(svl_ring_lacks(ring, fingerprint));
+        assert_true(svl_ring_lacks(parse(*state, "d whsec_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"), fingerprint));
+    }
+    assert_true(svl_ring_lacks(ring, "f74e1721")); /* one bit from that of b */
+    assert_true(svl_ring_lacks(ring, "00000000"));
+    assert_false(svl_ring_lacks(ring, NULL));
+    for (size_t i = 0; i < UNIT_COUNT(strange); i++) {
+        assert_false(svl_ring_lacks(ring, unit_exact(*state, strange[i], strlen(strange[i]) + 1)));
+    }
 }
 
 static void secrets_are_wiped_with_their_pool(void **state)
@@ -291,12 +363,15 @@ static const struct CMUnitTest promises[] = {
     PROMISE("a client's ring signs with its first key", a_clients_ring_signs_with_its_first_key),
     PROMISE("a key without permissions has all", a_key_without_permissions_has_all),
     PROMISE("a key calls what its globs name and nothing else", a_key_calls_what_its_globs_name_and_nothing_else),
+    PROMISE("globs hold at their edges", globs_hold_at_their_edges),
     PROMISE("faulty files are refused with the line and without key material",
             faulty_files_are_refused_with_the_line_and_without_key_material),
     PROMISE("hostile ids are refused and not repeated", hostile_ids_are_refused_and_not_repeated),
     PROMISE("bytes that are no text are refused", bytes_that_are_no_text_are_refused),
     PROMISE("there are at most 64 keys", there_are_at_most_64_keys),
     PROMISE("a fingerprint is 8 digits of SHA-256", a_fingerprint_is_8_digits_of_sha256),
+    PROMISE("a ring lacks a fingerprint that no key has, and nothing else",
+            a_ring_lacks_a_fingerprint_that_no_key_has_and_nothing_else),
     PROMISE("secrets are wiped with their pool", secrets_are_wiped_with_their_pool),
     PROMISE("only a file closed to others is taken", only_a_file_closed_to_others_is_taken),
     PROMISE("keys are found by id, and shared ones by secret", keys_are_found_by_id_and_shared_ones_by_secret),

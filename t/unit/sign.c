@@ -122,6 +122,17 @@ static void a_removed_key_is_refused_and_does_not_sign(void **state)
     assert_int_equal(svl_sign_make(after, ring->signer, "c1", NOW, BODY, strlen(BODY), signature), APR_EINVAL);
 }
 
+static void a_message_says_the_fingerprint_of_the_key_that_signs_it(void **state)
+{
+    const svl_ring_t *ring;
+    svl_signer_t *signer = make_signer(*state, ring_text, &ring);
+
+    assert_string_equal(svl_sign_fingerprint(signer), ring->signer->fingerprint);
+    signer =
+        make_signer(*state, apr_pstrcat(*state, "caller whsec_BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB call\n", ring_text, NULL), NULL);
+    assert_string_equal(svl_sign_fingerprint(signer), ring->signer->fingerprint);
+}
+
 static void every_bit_of_body_id_and_timestamp_is_signed(void **state)
 {
     svl_signer_t *signer = make_signer(*state, ring_text, NULL);
@@ -365,6 +376,7 @@ static const struct CMUnitTest promises[] = {
     PROMISE("whichever key signed is found", whichever_key_signed_is_found),
     PROMISE("of several keys the first of the ring is told", of_several_keys_the_first_of_the_ring_is_told),
     PROMISE("a removed key is refused and does not sign", a_removed_key_is_refused_and_does_not_sign),
+    PROMISE("a message says the fingerprint of the key that signs it", a_message_says_the_fingerprint_of_the_key_that_signs_it),
     PROMISE("every bit of body, id and timestamp is signed", every_bit_of_body_id_and_timestamp_is_signed),
     PROMISE("each header comes exactly once", each_header_comes_exactly_once),
     PROMISE("ids with a dot, too long or hostile are refused", ids_with_a_dot_too_long_or_hostile_are_refused),
