@@ -138,13 +138,12 @@ subtest 'webhook-key is a hint: it is told of when no key has that fingerprint, 
     my $lacks = qr/refused: signature \(401\), id [\w-]+: no key made the signature of [\w-]+; its sender says the key with fingerprint/;
     my $from = length error_log();
     is(missing(), 'none', 'none was named so far');
-    $refused->($_) for map({ fingerprint(keys_of($_)) } qw(main caller peer)), uc $print, "0x$print", "$print ", "${print}0",
+    $refused->($_) for map({ fingerprint(keys_of($_)) } qw(main caller peer)), uc $print, "0x$print", "$print x", "${print}0",
         substr($print, 1), "$print, $print", "$print;", '', '%s%s%s%s', 'whsec_AA', "\xff" x 8, 'a' x 4000;
     unauthorized('webhook-key twice', secret => $stranger, more => ["webhook-key: $print", "webhook-key: $print"]);
     unauthorized('with a good signature of another time', timestamp => time - 1000, more => ["webhook-key: $print"]);
-    my $good = client()->post($body, more => ["webhook-key: $print"]);
-    is($good->{status}, 200, 'a good signature is taken whatever key is named');
-    is($client->post($body, more => ["webhook-key: junk \x01"])->{status}, $_, "or junk: $_") for 200;
+    is($client->post($body, more => ["webhook-key: $_"])->{status}, 200, "a good signature is taken whatever key is named: $_")
+        for $print, 'junk';
     is(missing(), 'none', 'none of these is a key that is missing');
     unlike(error_log($from), qr/fingerprint/, 'and no line of the log says so');
     eventually { $client->post($body, secret => $stranger, more => ["webhook-key: $print"]); error_log($from) =~ /$lacks $print did/ } 10,

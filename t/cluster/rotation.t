@@ -33,7 +33,7 @@ sub set_keys {
 # next request of a connection, where the MPM does not end it.
 sub fleet_of {
     my ($count, $directives) = @_;
-    my $fleet = Fleet->new(nodes => $count, directives => "ServicelessSyncInterval 1s\nKeepAliveTimeout 1\n$directives");
+    my $fleet = Fleet->new(nodes => $count, durability => 'async', directives => "ServicelessSyncInterval 1s\nKeepAliveTimeout 1\n$directives");
     $fleet->{secret} = $secret{'fleet-1'}; # of the clients of this test
     for my $node ($fleet->nodes) {
         set_keys($node, @{$step[0]});
@@ -58,7 +58,7 @@ sub refused_to_all {
     $client->disconnect;
     my $outcomes = $answer->{json}{outcomes} // return "$node->{name}: $answer->{status}";
     my $words = join ', ', map { "$_: $outcomes->{$_}{outcome} " . ($outcomes->{$_}{detail} // '') } sort keys %$outcomes;
-    return $words =~ /refused|40\d|signed/ ? "$node->{name}: $words" : ();
+    return $words =~ /: refused|answered 4\d\d|not signed/ ? "$node->{name}: $words" : ();
 }
 
 # Lines of error logs about a signature, and refusals that were counted.
