@@ -12,7 +12,6 @@ APLOG_USE_MODULE(serviceless);
 
 static svl_shared_place_t *own;    /* NULL: in the parent, or none was free */
 static svl_shared_cursor_t *alone; /* cursors of a child without a place, by node slot */
-static int generation;             /* of this child */
 
 static void clear(const svl_shared_places_t *table, apr_uint32_t i)
 {
@@ -31,6 +30,7 @@ static void clear(const svl_shared_places_t *table, apr_uint32_t i)
 void svl_place_claim(void)
 {
     const svl_shared_places_t *table = svl_shared_places();
+    int generation = 0;
     ap_mpm_query(AP_MPMQ_GENERATION, &generation);
     for (apr_uint32_t i = 0; i < table->count; i++) {
         apr_int64_t nobody = 0;
@@ -57,24 +57,13 @@ svl_shared_cursor_t *svl_place_cursor(const svl_node_t *node)
                : &alone[node->shared->slot];
 }
 
-static int is_old(int made)
-{
-    return ap_exists_scoreboard_image() && made != ap_get_scoreboard_global()->running_generation;
-}
-
-void svl_place_end_connection(const request_rec *r)
-{
-    if (is_old(generation)) {
-        r->connection->keepalive = AP_CONN_CLOSE;
-    }
-}
-
 apr_uint32_t svl_place_count_old(void)
 {
     const svl_shared_places_t *table = svl_shared_places();
     apr_uint32_t count = 0;
-    for (apr_uint32_t i = 0; i < table->count; i++) {
-        count += __atomic_load_n(&table->places[i].pid, __ATOMIC_ACQUIRE) && is_old(SVL_READ(table->places[i].generation));
+    for (apr_uint32_t i = 0; ap_exists_scoreboard_image() && i < table->count; i++) {
+        count += __atomic_load_n(&table->places[i].pid, __ATOMIC_ACQUIRE)
+                 && SVL_READ(table->places[i].generation) != ap_get_scoreboard_global()->running_generation;
     }
     return count;
 }

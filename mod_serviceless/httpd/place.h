@@ -22,11 +22,7 @@ svl_shared_place_t *svl_place_own(void);
 /** @return this child's cursor of a node; of no use to others where there is no place */
 svl_shared_cursor_t *svl_place_cursor(const svl_node_t *node);
 
-/** Where the server was restarted gracefully since this child was made, it works on with the keys of before: this request is the last one
- * of its connection.  Prefork would go on with it for as long as the client does. */
-void svl_place_end_connection(const request_rec *r);
-
-/** @return how many children are from before a restart */
+/** @return how many children are from before a graceful restart: they work on with the configuration of then, its keys included */
 apr_uint32_t svl_place_count_old(void);
 
 /** From now on nobody waits for this child. */

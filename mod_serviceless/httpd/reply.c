@@ -6,7 +6,6 @@
 #include <http_log.h>
 #include <http_protocol.h>
 
-#include "place.h"
 #include "shared.h"
 
 #define RETRY_AFTER "1" /* seconds; a full log heals by pruning, a stopping child is replaced at once */
@@ -33,7 +32,6 @@ static int send_bytes(const svl_exchange_t *exchange, int status, const char *ty
         /* A peer's idle connection would hold a worker. */
         r->connection->keepalive = AP_CONN_CLOSE;
     }
-    svl_place_end_connection(r);
     if (!r->header_only && type) {
         ap_rwrite(body, (int)length, r);
     }

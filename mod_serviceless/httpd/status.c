@@ -8,7 +8,6 @@
 #include <http_request.h>
 #include <util_script.h>
 
-#include "place.h"
 #include "status_formats.h"
 
 #define HANDLER "serviceless-status"
@@ -102,7 +101,6 @@ int svl_status_handler(request_rec *r)
     }
     apr_table_setn(r->headers_out, "Cache-Control", "no-store");
     apr_table_setn(r->headers_out, "X-Content-Type-Options", "nosniff");
-    svl_place_end_connection(r);
     i = choose_format(r);
     if (i == FORMATS) {
         return unknown_format(r);

@@ -134,16 +134,24 @@ subtest 'three steps under load' => sub {
 subtest 'a connection that was made before a restart does not keep its keys' => sub {
     my $fleet = fleet_of(1, 'KeepAliveTimeout 10');
     my ($node) = $fleet->nodes;
-    my $client = $node->client(secret => $secret{'shop-1'});
+    my ($client, $slow) = map { $node->client(secret => $secret{'shop-1'}) } 1 .. 2;
     is($client->call('runlog.note', [1])->{status}, 200, 'a call on a connection that is kept');
+    my $id = make_id();
+    $slow->begin($slow->message($slow->call_body('runlog.sleep', [2]), id => $id), id => $id);
+    eventually { $node->runs($id) } 10, 'a slow one runs';
     set_keys($node, @{$step[1]});
     $node->graceful;
+    my $status = $node->status;
+    is(scalar @{$status->{keys}}, 4, 'after a restart there are new keys');
+    cmp_ok($status->{old_children}, '>', 0, 'and a process that has the old ones');
+    like($node->get('/serviceless-status')->{body}, qr{<th>Old child processes</th><td>[1-9]\d*</td>}, 'the page says so');
     my $answer = $client->call('runlog.note', [2]);
-    is($answer->{status}, 200, 'another one, after a restart');
+    is($answer->{status}, 200, 'a call on the connection of before');
     $client->call('runlog.note', [3]) if $answer->{closed};
     $client->{secret} = $secret{'shop-2'};
     is($client->call('runlog.note', [4])->{status}, 200, 'the new key is taken by then');
-    eventually { is_through($node, 1) } 5, 'and the processes of before are gone';
+    is($slow->finish->{json}{outcome}, 'ok', 'the slow call is answered');
+    eventually { is_through($node, 1) } 10, 'and then the process with the old keys is gone';
 };
 
 subtest 'a node that is behind names the key that it lacks' => sub {
