@@ -122,11 +122,11 @@ subtest 'threat 24: the handler in .htaccess' => sub {
 };
 
 subtest 'threat 24: nodes without a key, or a key without nodes: the server does not start' => sub {
-    my %half = ('ServicelessNodes n1=http://127.0.0.1:9' => qr/ServicelessNodes: it needs ServicelessKeyFile on the same server/,
+    my %half = ("ServicelessNodes n1=http://127.0.0.1:9\nServicelessSelf n1" => qr/ServicelessNodes: it needs ServicelessKeyFile on the same server/,
                 "ServicelessKeyFile \"$directory/keys\"" => qr/ServicelessKeyFile \S+: it needs ServicelessNodes on the same server/,
                 'ServicelessMaxBody 64k' => qr/ServicelessMaxBody \S+: it needs ServicelessNodes on the same server/);
     for my $directive (sort keys %half) {
-        my $name = 'half-' . $directive =~ s/ .*//r;
+        my $name = 'half-' . $directive =~ s/ .*//sr;
         ok(!eval { server($name, "$directive\n"); 1 }, "$directive: it does not start");
         like($@, qr/did not start:.*$half{$directive}/s, 'and says what is missing');
     }
