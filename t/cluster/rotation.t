@@ -11,7 +11,7 @@ use Fleet::Edit;
 use Test::More;
 
 my $CALLS = 20;   # that run on a restarted node before the next one is restarted
-my $PAUSE = 0.02; # seconds between two calls of a caller
+my $PAUSE = 0.05; # seconds between two calls of a caller
 
 # Lines of a key file.  The fleet signs with the key fleet-N, two of four callers as well, the others with shop-N, which may only call.
 my %secret = map { $_ => Fleet::_key_line() } qw(fleet-1 fleet-2 shop-1 shop-2);

@@ -293,6 +293,7 @@ for (
     ["X-A \"$secrets[5]\t\x01\"", qr/the value of a header/],
     ['X-A: v', qr/the name of a header/],
     ['webhook-id x', qr/sets this header itself/],
+    ['webhook-key x', qr/itself/],
     ['Content-Type x', qr/itself/],
     ['content-length 1', qr/itself/],
     ['Connection close', qr/itself/],
