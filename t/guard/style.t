@@ -9,7 +9,7 @@ my $LINES = 400;
 my @forbidden = map { join '', @$_ } [qw(TO DO)], [qw(FIX ME)], [qw(X XX)], [qw(HA CK)];
 my $forbidden = join '|', @forbidden;
 
-my @code = sources(qr{\.(?:[ch]|p[lm]|PL|t|sh|m4|in|ac|am|supp|conf)$|^quickstart$|^\.ci/});
+my @code = sources(qr{\.(?:[ch]|p[lm]|PL|t|sh|m4|in|ac|am|supp|conf|py|php|mjs)$|^quickstart$|^\.ci/});
 my @c = grep { /\.[ch]$/ } @code;
 cmp_ok(scalar @code, '>', 30, 'there are sources to look at');
 

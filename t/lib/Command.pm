@@ -7,7 +7,10 @@ package Command;
 #   my $run = command(['call', 'f', 1], key_file => $keys, answer => sub { my ($request) = @_; … });   # and {request}
 #
 # With answer, a listener on loopback is its node (SERVICELESS_URL, with path); the sub gets the request as it came, {line,
-# body, headers (lower case), json}, and returns the bytes of a response, which `response` makes; undef: never answers.
+# body, headers (lower case), json}, and returns the bytes of a response, which `response` makes; undef: never answers.  A list of
+# subs answers as many requests, in turn, which are {requests}.
+#
+# With program => [WORD, …] that program runs instead, as one of docs/clients.
 #
 # With terminal => COLUMNS it runs on a terminal of that width (of TERM=xterm, unless env says otherwise), made by util-linux' script:
 # out is all that the terminal got, lines ending in \r\n.  With stderr_only as well standard output is none.
@@ -112,6 +115,7 @@ sub _answer {
 # The program and the arguments that run the command, on a terminal if that is wanted.
 sub _program {
     my ($words, %o) = @_;
+    return ($o{program}[0], @{$o{program}}, @$words) if $o{program};
     return (path(), 'serviceless', @$words) unless $o{terminal};
     my ($command) = join ' ', map { "'" . s/'/'\\''/gr . "'" } path(), @$words;
     return ('script', 'script', '-qec', "stty columns $o{terminal}; exec $command" . ($o{stderr_only} ? ' >/dev/null' : ''), '/dev/null');
@@ -138,13 +142,18 @@ sub command {
         exec {$program} @arguments or POSIX::_exit(127);
     }
     local $?;
-    my ($request, $ended) = $listener ? _answer($listener, $o{answer}, $child) : ();
+    my ($request, $ended, @requests);
+    for my $answer (ref $o{answer} eq 'ARRAY' ? @{$o{answer}} : $o{answer} // ()) {
+        ($request, $ended) = _answer($listener, $answer, $child);
+        last if defined $ended;
+        push @requests, $request;
+    }
     if (!defined $ended) {
         waitpid $child, 0;
         $ended = $?;
     }
     my $status = $ended & 127 ? "signal $ended" : $ended >> 8;
-    return {status => $status, out => _slurp($out), err => _slurp($err), request => $request};
+    return {status => $status, out => _slurp($out), err => _slurp($err), request => $requests[0], requests => \@requests};
 }
 
 1;
