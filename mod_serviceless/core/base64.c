@@ -37,3 +37,21 @@ apr_status_t svl_base64_decode(unsigned char *bytes, apr_size_t size, apr_size_t
     }
     return apr_decode_base64_binary(bytes, text, (apr_ssize_t)length, APR_ENCODE_NONE, used);
 }
+
+apr_status_t svl_base64_decode_url(unsigned char *bytes, apr_size_t size, apr_size_t *used, const char *text, apr_size_t length,
+                                   apr_pool_t *p)
+{
+    char *usual = apr_palloc(p, length + 3);
+
+    *used = 0;
+    for (apr_size_t i = 0; i < length; i++) {
+        if (text[i] == '+' || text[i] == '/' || text[i] == '=') {
+            return APR_EINVAL;
+        }
+        usual[i] = (char)(text[i] == '-' ? '+' : text[i] == '_' ? '/' : text[i]);
+    }
+    while (length % 4 != 0) {
+        usual[length++] = '=';
+    }
+    return svl_base64_decode(bytes, size, used, usual, length);
+}

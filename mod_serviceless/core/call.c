@@ -65,6 +65,10 @@ static apr_int64_t take_ttl(const json_t *value)
 
 static const char *take_id(svl_call_request_t *request, json_t *value)
 {
+    if (!request->id) {
+        request->id = take_name(value, svl_name_is_id);
+        return request->id ? NULL : "be 1 to 64 of A-Z a-z 0-9 _ -";
+    }
     return json_is_string(value) && strcmp(json_string_value(value), request->id) == 0 ? NULL : "equal webhook-id";
 }
 
@@ -173,12 +177,12 @@ apr_status_t svl_call_parse_request(svl_call_request_t **request, const char *bo
     if (!json_is_object(json)) {
         return svl_fault_set(fault, SVL_REASON_CALL, p, "a call must be an object");
     }
-    fresh->id = apr_pstrdup(p, id);
+    fresh->id = id ? apr_pstrdup(p, id) : NULL;
     for (void *at = json_object_iter(json); at && status == APR_SUCCESS; at = json_object_iter_next(json, at)) {
         status = take_member(fresh, json_object_iter_key(at), json_object_iter_value(at), fault, p);
     }
-    if (status == APR_SUCCESS && !fresh->function) {
-        status = svl_fault_set(fault, SVL_REASON_CALL, p, "a call must name its function");
+    if (status == APR_SUCCESS && !(fresh->id && fresh->function)) {
+        status = svl_fault_set(fault, SVL_REASON_CALL, p, "a call must %s", fresh->id ? "name its function" : "have an id");
     }
     if (status == APR_SUCCESS) {
         fresh->args = fresh->args ? fresh->args : svl_json_own(json_array(), p);

@@ -40,7 +40,7 @@ typedef enum { SVL_REPLY_LOCAL, SVL_REPLY_ALL, SVL_REPLY_ACCEPTED } svl_reply_e;
 
 /** A client's call document. */
 typedef struct svl_call_request_t {
-    const char *id;           /**< the request's webhook-id */
+    const char *id;           /**< the request's webhook-id, or the member */
     const char *function;
     json_t *args;             /**< array, never NULL; lives as long as the pool */
     json_t *kwargs;           /**< object, never NULL; lives as long as the pool */
@@ -53,7 +53,7 @@ typedef struct svl_call_request_t {
 } svl_call_request_t;
 
 /** Parses a client's call.  Members that are not listed are an error.
- * @param id the request's webhook-id, which a member "id" must equal
+ * @param id the request's webhook-id, which a member "id" must equal; NULL: there is none, and the member is required
  * @return APR_SUCCESS, or SVL_EREFUSED with SVL_REASON_JSON or SVL_REASON_CALL */
 apr_status_t svl_call_parse_request(svl_call_request_t **request, const char *body, apr_size_t length, const char *id,
                                     svl_fault_t *fault, apr_pool_t *p);

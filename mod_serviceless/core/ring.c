@@ -13,7 +13,6 @@
 #include "base64.h"
 #include "name.h"
 
-#define PREFIX "whsec_"
 #define GENERATED 32 /* bytes: what HMAC-SHA256 can use */
 
 /* Every sentence about a key file is one of these: none quotes the file, because a secret may stand where a name should. */
@@ -110,12 +109,12 @@ static const char *read_permission(svl_key_t *key, piece_t word, apr_pool_t *p)
 
 static const char *read_secret(svl_key_t *key, piece_t word, apr_pool_t *p)
 {
-    apr_size_t skip = strlen(PREFIX);
+    apr_size_t skip = strlen(SVL_RING_PREFIX);
     unsigned char *secret = apr_palloc(p, SVL_RING_SECRET_MAX);
     unsigned char digest[EVP_MAX_MD_SIZE];
 
     apr_crypto_clear(p, secret, SVL_RING_SECRET_MAX);
-    if (word.length <= skip || memcmp(word.text, PREFIX, skip) != 0
+    if (word.length <= skip || memcmp(word.text, SVL_RING_PREFIX, skip) != 0
         || svl_base64_decode(secret, SVL_RING_SECRET_MAX, &key->length, word.text + skip, word.length - skip) != APR_SUCCESS
         || key->length < SVL_RING_SECRET_MIN) {
         return SAY_SECRET;
@@ -257,6 +256,15 @@ int svl_ring_may_call(const svl_key_t *key, const char *function)
     return 0;
 }
 
+apr_size_t svl_ring_write_secret(const svl_key_t *key, char text[SVL_RING_TEXT])
+{
+    apr_size_t skip = strlen(SVL_RING_PREFIX);
+
+    memcpy(text, SVL_RING_PREFIX, skip);
+    apr_encode_base64_binary(text + skip, key->secret, (apr_ssize_t)key->length, APR_ENCODE_NONE, NULL);
+    return strlen(text);
+}
+
 const svl_key_t *svl_ring_find(const svl_ring_t *ring, const char *id)
 {
     for (int i = 0; i < ring->keys->nelts; i++) {
@@ -324,7 +332,7 @@ apr_status_t svl_ring_generate(const char **line, const char *id, const apr_arra
         return APR_EGENERAL;
     }
     apr_encode_base64_binary(encoded, secret, sizeof(secret), APR_ENCODE_NONE, NULL);
-    text = apr_pstrcat(p, id, " " PREFIX, encoded, permissions && permissions->nelts ? " " : "",
+    text = apr_pstrcat(p, id, " " SVL_RING_PREFIX, encoded, permissions && permissions->nelts ? " " : "",
                        permissions ? apr_array_pstrcat(p, permissions, ' ') : "", NULL);
     apr_crypto_clear(p, text, strlen(text));
     apr_crypto_memzero(secret, sizeof(secret));

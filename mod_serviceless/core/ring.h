@@ -17,6 +17,9 @@
 #define SVL_RING_SECRET_MIN 24 /**< bytes; Standard Webhooks */
 #define SVL_RING_SECRET_MAX 64 /**< bytes; Standard Webhooks */
 #define SVL_RING_KEYS_MAX 64   /**< every key is tried against every entry, so this bounds the work of a refusal */
+#define SVL_RING_PREFIX "whsec_"
+/** Bytes of a secret as text, with its NUL. */
+#define SVL_RING_TEXT (sizeof(SVL_RING_PREFIX) + (SVL_RING_SECRET_MAX + 2) / 3 * 4)
 #define SVL_RING_FINGERPRINT 8 /**< hex digits of the secret's SHA-256: all that is ever shown of a key */
 
 typedef struct svl_key_t {
@@ -45,6 +48,9 @@ const char *svl_ring_check_file(const apr_finfo_t *info, const char **warning, a
 
 /** @return nonzero when @a key may call @a function */
 int svl_ring_may_call(const svl_key_t *key, const char *function);
+
+/** Writes the secret of @a key as it stands in the key file, `whsec_…`.  The caller wipes it.  @return its length */
+apr_size_t svl_ring_write_secret(const svl_key_t *key, char text[SVL_RING_TEXT]);
 
 /** @return the key with this id, or NULL */
 const svl_key_t *svl_ring_find(const svl_ring_t *ring, const char *id);

@@ -69,6 +69,26 @@ static void every_member_is_taken(void **state)
     assert_int_equal(request->timeout_ms, 86400000);
 }
 
+static void without_a_header_the_id_is_the_documents_own(void **state)
+{
+    static const char *const bodies[] = {"{'function':'f'}",         "{'id':null,'function':'f'}",
+                                         "{'id':'','function':'f'}", "{'id':'a.b','function':'f'}",
+                                         "{'id':5,'function':'f'}",  "{'function':'f','id':['a']}"};
+    const char *body = "{\"function\":\"f\",\"id\":\"c7\"}";
+    svl_fault_t fault = {SVL_REASON_NONE, NULL};
+    svl_call_request_t *request;
+
+    assert_int_equal(svl_call_parse_request(&request, body, strlen(body), NULL, &fault, *state), APR_SUCCESS);
+    assert_string_equal(request->id, "c7");
+    for (size_t i = 0; i < UNIT_COUNT(bodies); i++) {
+        body = unit_json(*state, bodies[i]);
+        assert_int_equal(svl_call_parse_request(&request, body, strlen(body), NULL, &fault, *state), SVL_EREFUSED);
+        assert_null(request);
+        assert_int_equal(fault.reason, SVL_REASON_CALL);
+        assert_non_null(strstr(fault.detail, "id"));
+    }
+}
+
 static void a_given_timeout_is_never_read_as_none(void **state)
 {
     assert_int_equal(request_of(*state, "{\"function\":\"f\",\"timeout\":0.0000001}")->timeout_ms, 1);
@@ -212,6 +232,7 @@ static void outcomes_have_the_names_of_the_protocol(void **state)
 static const struct CMUnitTest promises[] = {
     PROMISE("the smallest call has the defaults", the_smallest_call_has_the_defaults),
     PROMISE("every member of a call is taken", every_member_is_taken),
+    PROMISE("without a header the id is the document's own", without_a_header_the_id_is_the_documents_own),
     PROMISE("a given timeout is never read as none", a_given_timeout_is_never_read_as_none),
     PROMISE("a huge ttl is read as the bound", a_huge_ttl_is_read_as_the_bound),
     PROMISE("what is no call is refused, and the member named", what_is_no_call_is_refused_and_the_member_named),

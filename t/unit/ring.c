@@ -52,6 +52,19 @@ static void a_key_file_is_read_line_by_line(void **state)
     assert_int_equal(key_at(ring, 2)->secret[63], 63);
 }
 
+static void a_secret_is_written_as_it_stands_in_the_file(void **state)
+{
+    static const char *const secrets[] = {SECRET_A, SECRET_B, SECRET_C};
+    const svl_ring_t *ring = parse(*state, "a " SECRET_A "\nb " SECRET_B "\nc " SECRET_C "\n");
+
+    for (int i = 0; i < ring->keys->nelts; i++) {
+        char *text = unit_exact(*state, unit_repeat(*state, "x", SVL_RING_TEXT), SVL_RING_TEXT);
+
+        assert_int_equal(svl_ring_write_secret(key_at(ring, i), text), strlen(secrets[i]));
+        assert_string_equal(text, secrets[i]);
+    }
+}
+
 static void the_first_key_that_may_relay_signs(void **state)
 {
     const svl_ring_t *ring = parse(*state, "ops " SECRET_B " call\nfleet-2 " SECRET_A " relay\nfleet-1 " SECRET_C "\n");
@@ -359,6 +372,7 @@ static void a_line_that_would_not_be_read_is_not_generated(void **state)
 
 static const struct CMUnitTest promises[] = {
     PROMISE("a key file is read line by line", a_key_file_is_read_line_by_line),
+    PROMISE("a secret is written as it stands in the file", a_secret_is_written_as_it_stands_in_the_file),
     PROMISE("the first key that may relay signs", the_first_key_that_may_relay_signs),
     PROMISE("a client's ring signs with its first key", a_clients_ring_signs_with_its_first_key),
     PROMISE("a key without permissions has all", a_key_without_permissions_has_all),
