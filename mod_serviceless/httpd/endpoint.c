@@ -8,6 +8,7 @@
 #include <http_log.h>
 #include <http_protocol.h>
 
+#include "../core/django.h"
 #include "../core/guard.h"
 #include "body.h"
 #include "children.h"
@@ -21,8 +22,11 @@
 #define HANDLER "serviceless"
 #define TYPE_CALL "application/json"
 #define TYPE_MESSAGE "application/x-ndjson"
+#define TYPE_FORM "application/x-www-form-urlencoded"
 
 APLOG_USE_MODULE(serviceless);
+
+typedef enum { KIND_NONE, KIND_CALL, KIND_MESSAGE, KIND_DJANGO } kind_e;
 
 /* A media type, whatever its parameters. */
 static int type_is(const char *type, const char *wanted)
@@ -30,6 +34,15 @@ static int type_is(const char *type, const char *wanted)
     apr_size_t length = strlen(wanted);
     return ap_cstr_casecmpn(type, wanted, length) == 0
            && (type[length] == '\0' || type[length] == ';' || apr_isspace(type[length]));
+}
+
+static kind_e kind_of(const char *type, const svl_node_t *node)
+{
+    return !type                                             ? KIND_NONE
+           : type_is(type, TYPE_CALL)                        ? KIND_CALL
+           : type_is(type, TYPE_MESSAGE)                     ? KIND_MESSAGE
+           : node->accept_django && type_is(type, TYPE_FORM) ? KIND_DJANGO
+                                                             : KIND_NONE;
 }
 
 /* Tells what is below the endpoint from the endpoint itself.  path_info alone does not: it begins where the disk ends, so it is
@@ -45,10 +58,9 @@ static int is_below(const request_rec *r, const svl_node_t *node)
 }
 
 /* What can be refused before a byte of the body is read. */
-static apr_status_t check_request(const svl_exchange_t *exchange, int *message, svl_fault_t *fault)
+static apr_status_t check_request(const svl_exchange_t *exchange, kind_e *kind, svl_fault_t *fault)
 {
     request_rec *r = exchange->r;
-    const char *type = apr_table_get(r->headers_in, "Content-Type");
     if (is_below(r, exchange->node)) {
         return svl_fault_set(fault, SVL_REASON_PATH, r->pool, NULL);
     }
@@ -62,11 +74,8 @@ static apr_status_t check_request(const svl_exchange_t *exchange, int *message, 
     if (apr_table_get(r->headers_in, "Content-Encoding")) {
         return svl_fault_set(fault, SVL_REASON_CONTENT_ENCODING, r->pool, NULL);
     }
-    *message = type && type_is(type, TYPE_MESSAGE);
-    if (!*message && !(type && type_is(type, TYPE_CALL))) {
-        return svl_fault_set(fault, SVL_REASON_CONTENT_TYPE, r->pool, NULL);
-    }
-    return APR_SUCCESS;
+    *kind = kind_of(apr_table_get(r->headers_in, "Content-Type"), exchange->node);
+    return *kind == KIND_NONE ? svl_fault_set(fault, SVL_REASON_CONTENT_TYPE, r->pool, NULL) : APR_SUCCESS;
 }
 
 /* Before the body is read: MergeTrailers lets its trailers pass for headers.  httpd joins a header that came twice with a comma, which no
@@ -114,7 +123,19 @@ static apr_status_t verify(svl_exchange_t *exchange, svl_fault_t *fault)
     return rv;
 }
 
-static int client_call(const svl_exchange_t *exchange)
+/* The token is the signature; from here on the JSON in it is the body.  Headers that claim another one are not passed over. */
+static apr_status_t verify_django(svl_exchange_t *exchange, svl_fault_t *fault)
+{
+    const svl_node_t *node = exchange->node;
+    if (exchange->headers.id || exchange->headers.timestamp || exchange->headers.signature) {
+        return svl_fault_set(fault, SVL_REASON_HEADER, exchange->r->pool, "a token came with the headers of a signature");
+    }
+    return svl_django_open(node->ring, exchange->body, exchange->length, apr_time_sec(apr_time_now()),
+                           apr_time_sec(node->tolerance), node->max_body, &exchange->key, &exchange->body, &exchange->length,
+                           fault, exchange->r->pool);
+}
+
+static int client_call(svl_exchange_t *exchange)
 {
     apr_pool_t *p = exchange->r->pool;
     svl_call_request_t *request;
@@ -125,6 +146,9 @@ static int client_call(const svl_exchange_t *exchange)
     apr_size_t length;
     int ok;
     apr_status_t rv = svl_call_parse_request(&request, exchange->body, exchange->length, exchange->id, &fault, p);
+    if (rv == APR_SUCCESS) {
+        exchange->id = request->id;
+    }
     if (rv == APR_SUCCESS && request->reply == SVL_REPLY_ALL) {
         rv = svl_gather(exchange->runtime, request, exchange->key, &all, &fault, p);
         answer = all.answer;
@@ -172,14 +196,20 @@ static int no_node(const request_rec *r)
 
 /* All of it but the function itself is kept from prefork's stop signals: what they interrupt may hold malloc's lock, which the handler
  * of those signals then wants. */
-static int answer(const svl_exchange_t *exchange, int message)
+static int answer(svl_exchange_t *exchange, kind_e kind)
 {
+    svl_fault_t fault = {SVL_REASON_NONE, NULL};
     sigset_t before;
     int status;
     if (exchange->runtime->guarded) {
         svl_guard_enter(&before);
     }
-    status = message ? node_message(exchange) : client_call(exchange);
+    if ((kind == KIND_DJANGO ? verify_django(exchange, &fault) : verify(exchange, &fault)) != APR_SUCCESS) {
+        status = svl_reply_refuse(exchange, &fault);
+    }
+    else {
+        status = kind == KIND_MESSAGE ? node_message(exchange) : client_call(exchange);
+    }
     if (exchange->runtime->guarded) {
         svl_guard_leave(&before);
     }
@@ -191,7 +221,7 @@ int svl_endpoint_handler(request_rec *r)
     svl_fault_t fault = {SVL_REASON_NONE, NULL};
     svl_exchange_t exchange = {.r = r};
     apr_size_t limit;
-    int message = 0;
+    kind_e kind = KIND_NONE;
     if (!r->handler || strcmp(r->handler, HANDLER) != 0 || r->main || r->prev) {
         return DECLINED;
     }
@@ -201,7 +231,7 @@ int svl_endpoint_handler(request_rec *r)
     }
     exchange.runtime = svl_runtime_of(exchange.node);
     take_headers(&exchange);
-    if (check_request(&exchange, &message, &fault) != APR_SUCCESS) {
+    if (check_request(&exchange, &kind, &fault) != APR_SUCCESS) {
         return svl_reply_refuse(&exchange, &fault);
     }
     if (!exchange.runtime) {
@@ -212,10 +242,9 @@ int svl_endpoint_handler(request_rec *r)
         svl_fault_set(&fault, exchange.runtime ? SVL_REASON_STOPPING : SVL_REASON_STORE_FAILED, r->pool, NULL);
         return svl_reply_refuse(&exchange, &fault);
     }
-    limit = exchange.node->max_body + (message ? SVL_MESSAGE_SLACK : 0);
-    if (svl_body_read(r, limit, &exchange.body, &exchange.length, &fault) != APR_SUCCESS
-        || verify(&exchange, &fault) != APR_SUCCESS) {
+    limit = exchange.node->max_body + (kind == KIND_MESSAGE ? SVL_MESSAGE_SLACK : 0);
+    if (svl_body_read(r, limit, &exchange.body, &exchange.length, &fault) != APR_SUCCESS) {
         return svl_reply_refuse(&exchange, &fault);
     }
-    return answer(&exchange, message);
+    return answer(&exchange, kind);
 }

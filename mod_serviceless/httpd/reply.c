@@ -125,7 +125,7 @@ int svl_reply_refuse(const svl_exchange_t *exchange, const svl_fault_t *fault)
     const char *body = svl_fault_document(fault, r->pool, &length);
     svl_reply_note(exchange->node, r, exchange->id, fault);
     set_headers(r, fault->reason, status);
-    if (exchange->key && exchange->runtime) {
+    if (exchange->key && exchange->id && exchange->runtime) {
         sign(exchange, body, length);
     }
     return send_bytes(exchange, status, "application/problem+json", body, length);

@@ -15,9 +15,9 @@ typedef struct svl_exchange_t {
     svl_runtime_t *runtime;  /**< NULL: this child could not open the log */
     svl_sign_headers_t headers; /**< as they came, before trailers could be merged in */
     const char *named;       /**< webhook-key, as it came: the fingerprint that the sender says its key has; never believed */
-    const char *id;          /**< webhook-id; NULL until it fits the grammar */
+    const char *id;          /**< webhook-id, NULL until it fits the grammar; of a token: that of its call, once parsed */
     const svl_key_t *key;    /**< who signed; NULL until the signature held: only then are answers signed */
-    const char *body;
+    const char *body;        /**< of a token, once it is verified: the JSON in it */
     apr_size_t length;
 } svl_exchange_t;
 

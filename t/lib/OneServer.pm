@@ -22,11 +22,10 @@ sub _slurp {
     return <$file> // '';
 }
 
-# The secret of a key: main, caller, narrow, picky, peer; other and small are those of virtual hosts.
+# The secret of a key: main, caller, narrow, picky, peer; other, reader and mate, and small, are those of virtual hosts.
 sub keys_of {
     my ($id) = @_;
-    my $path = Apache::Test::vars('t_conf') . '/keys';
-    my ($secret) = _slurp(-e "$path-of-$id" ? "$path-of-$id" : $path) =~ /^\Q$id\E (\S+)/m;
+    my ($secret) = map { _slurp($_) =~ /^\Q$id\E (\S+)/m } glob Apache::Test::vars('t_conf') . '/keys*';
     return $secret // die "no key $id";
 }
 
