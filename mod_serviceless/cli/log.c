@@ -74,6 +74,7 @@ static int open_below(apr_array_header_t *sources, const char *directory, const 
         return svl_cli_fail(SVL_CLI_REFUSED, "cannot read the directory %s: %s", shown(cli, directory),
                             apr_strerror(rv, reason, sizeof(reason)));
     }
+    /* NOLINTNEXTLINE(clang-analyzer-deadcode.DeadStores): read after the loop */
     while (status == SVL_CLI_OK && (rv = apr_dir_read(&info, APR_FINFO_NAME, dir)) == APR_SUCCESS) {
         const char *below = apr_pstrcat(cli->pool, directory, "/", info.name, NULL);
 

@@ -90,6 +90,7 @@ static apr_status_t make_request(svl_call_request_t *request, const char *name, 
 static void fill_outcome(serviceless_outcome_t *outcome, const svl_call_request_t *request, const svl_answer_t *answer,
                          apr_pool_t *p)
 {
+    /* NOLINTNEXTLINE(clang-analyzer-core.uninitialized.Assign): svl_invoke filled it */
     outcome->id = request->id;
     outcome->outcome = svl_call_outcome_name(answer->outcome);
     outcome->detail = answer->outcome == SVL_OUTCOME_OK ? answer->note : answer->text;

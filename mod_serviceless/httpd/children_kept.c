@@ -102,6 +102,7 @@ void svl_kept_own(svl_kept_t *kept, apr_uint64_t position, int users)
         kept->strays -= !item->users;
         item->users += users;
     }
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the hash has it by its member */
     unlock(kept, &before);
 }
 
@@ -122,6 +123,7 @@ void svl_kept_ran(svl_kept_t *kept, apr_uint64_t position, const svl_run_t *run)
         }
         item->ran = 1;
     }
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): the hash has it by its member */
     unlock(kept, &before);
 }
 

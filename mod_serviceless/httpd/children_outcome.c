@@ -128,6 +128,7 @@ apr_status_t svl_children_settle(svl_runtime_t *runtime, const svl_function_t *f
     }
     svl_kept_forget(runtime->kept, position);
     if (function) {
+        /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): read_state filled it */
         SVL_COUNT(function->shared->outcomes[state.outcome == SVL_OUTCOME_PENDING ? run->outcome : state.outcome]);
     }
     return APR_SUCCESS;

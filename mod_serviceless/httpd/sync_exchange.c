@@ -278,6 +278,7 @@ static svl_peer_sync_e converse(dialog_t *dialog, apr_pool_t *p)
     svl_peer_sync_e result = asked ? ask_page(dialog, &answer, p) : ask_digest(dialog, &answer, p);
     while (result == SVL_PEER_SYNC_EXCHANGED) {
         int next;
+        /* NOLINTNEXTLINE(clang-analyzer-core.CallAndMessage): with this result there is a line */
         if (!is_in_order(dialog, answer.line)) {
             return failed(dialog, "it answers for other streams than it was asked for");
         }

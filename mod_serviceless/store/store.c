@@ -126,6 +126,7 @@ apr_status_t svl_opening_give_blocks(const svl_store_options_t *options, apr_poo
     struct stat file;
     int error = fd < 0 || fstat(fd, &file) ? errno : 0;
 
+    /* NOLINTNEXTLINE(clang-analyzer-core.UndefinedBinaryOperatorResult): without an error fstat filled it */
     if (!error && fallocate(fd, 0, 0, file.st_size > size ? file.st_size : size) && errno != EOPNOTSUPP && errno != ENOSYS) {
         error = errno;
     }

@@ -255,7 +255,7 @@ static char find_out(const svl_store_options_t *options, apr_interval_time_t bud
     while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
     }
     errno = error;
-    return got == 1 ? found : 0;
+    return (char)(got == 1 ? found : 0);
 }
 
 apr_status_t svl_verify(const svl_store_options_t *options, apr_interval_time_t budget)
