@@ -162,6 +162,15 @@ static apr_status_t take_member(svl_call_request_t *request, const char *name, j
     return svl_fault_set(fault, SVL_REASON_CALL, p, "a call has no member \"%s\"", svl_log_escape(p, name, QUOTED_MAX));
 }
 
+/* @return an empty array or object of the pool's */
+static json_t *empty(json_t *fresh, apr_pool_t *p)
+{
+    if (!fresh) {
+        svl_json_lack(p);
+    }
+    return svl_json_own(fresh, p);
+}
+
 apr_status_t svl_call_parse_request(svl_call_request_t **request, const char *body, apr_size_t length, const char *id,
                                     svl_fault_t *fault, apr_pool_t *p)
 {
@@ -185,8 +194,8 @@ apr_status_t svl_call_parse_request(svl_call_request_t **request, const char *bo
         status = svl_fault_set(fault, SVL_REASON_CALL, p, "a call must %s", fresh->id ? "name its function" : "have an id");
     }
     if (status == APR_SUCCESS) {
-        fresh->args = fresh->args ? fresh->args : svl_json_own(json_array(), p);
-        fresh->kwargs = fresh->kwargs ? fresh->kwargs : svl_json_own(json_object(), p);
+        fresh->args = fresh->args ? fresh->args : empty(json_array(), p);
+        fresh->kwargs = fresh->kwargs ? fresh->kwargs : empty(json_object(), p);
         *request = fresh;
     }
     return status;

@@ -69,6 +69,53 @@ static const char *prescan(const char *text, apr_size_t length, apr_size_t *at)
     return NULL;
 }
 
+void svl_json_lack(apr_pool_t *p)
+{
+    if (apr_pool_abort_get(p)) {
+        apr_pool_abort_get(p)(APR_ENOMEM);
+    }
+}
+
+/* A text on its way to jansson. */
+typedef struct source_t {
+    const char *next;
+    const char *end;
+    int lacking;
+} source_t;
+
+/* One byte at a time: jansson goes on, without the byte, when its buffer for a token cannot grow, and forgets errno at the next number. */
+static size_t supply(void *buffer, size_t size, void *baton)
+{
+    source_t *source = baton;
+
+    if (errno == ENOMEM) {
+        source->lacking = 1;
+        return (size_t)-1;
+    }
+    if (source->next == source->end || size == 0) {
+        return 0;
+    }
+    *(char *)buffer = *source->next++;
+    return 1;
+}
+
+/* @return NULL and what is wrong, or where memory lacked */
+static json_t *load(const char *text, apr_size_t length, json_error_t *error, apr_pool_t *p)
+{
+    source_t source = {text, text + length, 0};
+    json_t *json;
+
+    errno = 0;
+    json = json_load_callback(supply, &source, LOAD_FLAGS, error);
+    /* jansson calls some of these "invalid syntax", and the sender would be told that it is at fault. */
+    if (source.lacking || errno == ENOMEM) {
+        json_decref(json);
+        json = NULL;
+        svl_json_lack(p);
+    }
+    return json;
+}
+
 apr_status_t svl_json_parse(json_t **json, const char *text, apr_size_t length, const char **detail, apr_pool_t *p)
 {
     json_error_t error;
@@ -77,14 +124,9 @@ apr_status_t svl_json_parse(json_t **json, const char *text, apr_size_t length, 
 
     *json = NULL;
     if (!wrong) {
-        errno = 0;
-        *json = svl_json_own(json_loadb(text, length, LOAD_FLAGS, &error), p);
+        *json = svl_json_own(load(text, length, &error, p), p);
         if (*json) {
             return APR_SUCCESS;
-        }
-        /* jansson calls some of these "invalid syntax", and the sender would be told that it is at fault. */
-        if (errno == ENOMEM && apr_pool_abort_get(p)) {
-            apr_pool_abort_get(p)(APR_ENOMEM);
         }
         wrong = words(json_error_code(&error));
         at = error.position > 0 ? (apr_size_t)error.position : 0;
@@ -149,6 +191,19 @@ int svl_json_fits(const json_t *json, int depth)
     }
 }
 
+/* @return how many bytes it takes, of which the first ones are written; 0: it cannot be */
+static apr_size_t dump(const json_t *json, char *text, apr_size_t size, apr_pool_t *p)
+{
+    apr_size_t takes;
+
+    errno = 0;
+    takes = json_dumpb(json, text, size, DUMP_FLAGS);
+    if (takes == 0 && errno == ENOMEM) {
+        svl_json_lack(p);
+    }
+    return takes;
+}
+
 const char *svl_json_write(const json_t *json, apr_pool_t *p, apr_size_t *length)
 {
     char small[WRITE_AT_ONCE];
@@ -160,7 +215,7 @@ const char *svl_json_write(const json_t *json, apr_pool_t *p, apr_size_t *length
     if (!svl_json_fits(json, SVL_JSON_DEPTH)) {
         return NULL;
     }
-    size = json_dumpb(json, small, sizeof(small), DUMP_FLAGS);
+    size = dump(json, small, sizeof(small), p);
     if (size == 0) {
         return NULL;
     }
@@ -168,7 +223,7 @@ const char *svl_json_write(const json_t *json, apr_pool_t *p, apr_size_t *length
     if (size <= sizeof(small)) {
         memcpy(text, small, size);
     }
-    else if (json_dumpb(json, text, size, DUMP_FLAGS) != size) {
+    else if (dump(json, text, size, p) != size) {
         return NULL;
     }
     text[size] = '\0';

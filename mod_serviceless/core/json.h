@@ -23,6 +23,9 @@
  */
 apr_status_t svl_json_parse(json_t **json, const char *text, apr_size_t length, const char **detail, apr_pool_t *p);
 
+/** For what jansson had no memory for: as where @a p itself has none, the pool's abort function is called, which ends the process. */
+void svl_json_lack(apr_pool_t *p);
+
 /** Hands a reference over to @a p: json_decref when @a p is cleared.  @return @a json (NULL stays NULL) */
 json_t *svl_json_own(json_t *json, apr_pool_t *p);
 
@@ -31,7 +34,8 @@ json_t *svl_json_own(json_t *json, apr_pool_t *p);
 int svl_json_fits(const json_t *json, int depth);
 
 /** @return @a json written compactly (any type at the top, keys in their order, reals with 17 digits), NUL-terminated; NULL
- * when it cannot be written (deeper than SVL_JSON_DEPTH, a NUL or invalid UTF-8 made by a companion). */
+ * when it cannot be written (deeper than SVL_JSON_DEPTH, a NUL or invalid UTF-8 made by a companion).  A lack of memory is one of the
+ * pool's. */
 const char *svl_json_write(const json_t *json, apr_pool_t *p, apr_size_t *length);
 
 /** @return @a text as a JSON string literal, quotes included; control characters and DEL escaped; invalid UTF-8 as \ufffd. */

@@ -63,7 +63,7 @@ apr_status_t svl_vector_decode(svl_vector_numbers_t **numbers, const unsigned ch
 
 /** A whole vector: stream name (`origin/set/epoch`) to svl_vector_numbers_t *, as an apr_hash_t. */
 
-/** {"a/all/0f3c…":[17,[[19,22]]],…}, streams sorted by name; a new reference */
+/** {"a/all/0f3c…":[17,[[19,22]]],…}, streams sorted by name; a new reference.  A lack of memory is one of the pool's. */
 json_t *svl_vector_to_json(apr_hash_t *vector, apr_pool_t *p);
 
 /** Takes a vector from a message: every name, number, order and bound is checked; the hash and all in it are of @a p.

@@ -97,31 +97,45 @@ static int compare_names(const void *one, const void *other)
     return strcmp(*(const char *const *)one, *(const char *const *)other);
 }
 
+/* @return NULL for a lack of memory */
 static json_t *numbers_to_json(const svl_vector_numbers_t *numbers)
 {
     json_t *ranges = json_array();
+    int failed = !ranges;
 
-    for (int i = 0; i < numbers->ranges->nelts; i++) {
+    for (int i = 0; i < numbers->ranges->nelts && !failed; i++) {
         const svl_vector_range_t *range = range_at(numbers, i);
 
-        json_array_append_new(ranges, json_pack("[II]", (json_int_t)range->first, (json_int_t)range->last));
+        failed = json_array_append_new(ranges, json_pack("[II]", (json_int_t)range->first, (json_int_t)range->last));
+    }
+    if (failed) {
+        json_decref(ranges);
+        return NULL;
     }
     return json_pack("[Io]", (json_int_t)numbers->watermark, ranges);
 }
 
 json_t *svl_vector_to_json(apr_hash_t *vector, apr_pool_t *p)
 {
-    json_t *json = json_object();
     unsigned int count = apr_hash_count(vector);
     const char **names = apr_palloc(p, (count + 1) * sizeof(*names));
     unsigned int i = 0;
+    json_t *json;
+    int failed;
 
     for (apr_hash_index_t *at = apr_hash_first(p, vector); at; at = apr_hash_next(at)) {
         names[i++] = apr_hash_this_key(at);
     }
     qsort(names, count, sizeof(*names), compare_names);
-    for (i = 0; i < count; i++) {
-        json_object_set_new(json, names[i], numbers_to_json(apr_hash_get(vector, names[i], APR_HASH_KEY_STRING)));
+    json = json_object();
+    failed = !json;
+    for (i = 0; i < count && !failed; i++) {
+        failed = json_object_set_new(json, names[i], numbers_to_json(apr_hash_get(vector, names[i], APR_HASH_KEY_STRING)));
+    }
+    if (failed) {
+        json_decref(json);
+        json = NULL;
+        svl_json_lack(p);
     }
     return json;
 }
