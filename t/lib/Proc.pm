@@ -6,8 +6,9 @@ package Proc;
 use strict;
 use warnings;
 use Exporter qw(import);
+use POSIX ();
 
-our @EXPORT_OK = qw(alive anonymous descriptors mappings memory named_mappings shared_memory switches system_v threads);
+our @EXPORT_OK = qw(alive anonymous cpu descriptors mappings memory named_mappings peak shared_memory switches system_v threads);
 
 sub _lines {
     my ($path) = @_;
@@ -20,6 +21,14 @@ sub alive {
     my ($pid) = @_;
     my ($line) = _lines("/proc/$pid/stat") or return 0;
     return $line !~ /\) [ZX] /;
+}
+
+# Seconds of processor time that it has used.
+sub cpu {
+    my ($pid) = @_;
+    my ($line) = _lines("/proc/$pid/stat") or return;
+    my @fields = split ' ', $line =~ s/^.*\) //sr;
+    return ($fields[11] + $fields[12]) / POSIX::sysconf(POSIX::_SC_CLK_TCK());
 }
 
 # How many files it has open.
@@ -40,6 +49,13 @@ sub threads {
 sub anonymous {
     my ($pid) = @_;
     my ($size) = map { /^RssAnon:\s*(\d+) kB/ } _lines("/proc/$pid/status");
+    return $size;
+}
+
+# KiB of memory, at the most so far.
+sub peak {
+    my ($pid) = @_;
+    my ($size) = map { /^VmHWM:\s*(\d+) kB/ } _lines("/proc/$pid/status");
     return $size;
 }
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-# A full log refuses rather than loses: 503 and Retry-After, what it holds is still answered for, and the server lives.
+# Row 10: a flood of valid calls.  A full log refuses rather than loses: 503 and Retry-After, what it holds is still answered for, and the
+# server lives.
 use strict;
 use warnings;
 use Client qw(make_id);
 use Fleet;
 use Fleet::Edit;
+use Refused;
 use Test::More;
 
 my $SIZE = 1024 * 1024;     # bytes of the log: the least that can be configured
@@ -43,7 +45,7 @@ sub no_crash {
     return;
 }
 
-subtest 'a full log at the origin' => sub {
+subtest 'threat 10: a full log at the origin' => sub {
     my $fleet = Fleet->new(nodes => 2, each => {n1 => "ServicelessStoreSize $SIZE\n"})->start;
     my ($n1, $n2) = $fleet->nodes;
     my @children = $n1->children;
@@ -70,8 +72,9 @@ subtest 'a full log at the origin' => sub {
     is_deeply(\@wrong, [], 'earlier ids are still answered with their outcome');
     my $conflict = $client->call('runlog.note', ['other content'], id => $ids[0]);
     is($conflict->{status}, 409, 'and with a conflict when the content differs');
-    $answer = $client->call('runlog.note', [$ARGUMENT], id => $refused);
-    is($answer->{status}, 503, 'a new one is refused again');
+    ($answer) = leaves_nothing($n1, 'store-full', 'a new one', sub { $client->call('runlog.note', [$ARGUMENT], id => $refused) }, nodes => [$n2]);
+    is_refusal($answer, 503, 'it is refused again');
+    tells_refusals($n1, 'store-full');
     my $status = $client->get('/serviceless-status?format=json')->{json};
     is($status->{rejected}{'store-full'}, $refusals + 1, 'the status counts each refusal');
     $fleet->settle(0.3);
@@ -89,7 +92,7 @@ subtest 'a full log at the origin' => sub {
     no_crash($n1, $n2);
 };
 
-subtest 'a full log at a peer' => sub {
+subtest 'threat 10: a full log at a peer' => sub {
     my $fleet = Fleet->new(nodes => 3, each => {n2 => "ServicelessStoreSize $SIZE\n"})->start;
     my ($n1, $n2, $n3) = $fleet->nodes;
     my ($taken) = fill($n2);
