@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# Messages of other nodes: one fault refuses one line, numbers are covered once, and nothing is asked of places that are not
-# configured.
+# Messages of other nodes: one fault refuses one line, and numbers are covered once.
 use strict;
 use warnings;
 use Client qw(json make_id);
@@ -120,21 +119,6 @@ subtest 'members that this version does not know change nothing' => sub {
     acknowledged(0, 1, 'the same without them', governing(), {map { $_ => $call->{$_} } grep { !/^[cp]/ } keys %$call});
 };
 
-subtest 'names of nodes are looked up here, and refused one by one' => sub {
-    my $call = line();
-    my $ack = acknowledged(1, 0, 'a route with unknown names', governing(route => ['nobody', 'three', 'one', 'evil.example:80',
-                                                            '169.254.169.254',
-                                                                                'three', 'http://x/']), $call);
-    is_deeply($ack->{refused}, {calls => {}, nodes => {map { $_ => 'unknown' } 'nobody', 'one', 'evil.example:80',
-                                                       '169.254.169.254', 'three',
-                                                       'http://x/'}}, 'unknown, this node itself, twice, and what is no name');
-    eventually { return runs($call->{id}) } 10, 'the call runs all the same';
-    my @many = map { "n$_" } 1 .. 9000;
-    $ack = acknowledged(1, 0, '9,000 names', governing(route => \@many), line());
-    is(scalar keys %{$ack->{refused}{nodes}}, 9000, 'all refused');
-    unlike(error_log(), qr/node (?:nobody|n\d+) is/, 'none of them is asked for anything');
-};
-
 subtest 'what cannot be framed is 400 as a whole' => sub {
     settle();
     my $call = line();
@@ -161,13 +145,6 @@ subtest 'what cannot be framed is 400 as a whole' => sub {
     is_refused(413, 'a message over the limit', lines(governing(), line(args => ['x' x 140_000])), type => $TYPE);
     my @lines = (lines(governing(), line(args => ['x' x 60_000])), lines(line(args => ['y' x 60_000])));
     acknowledged(2, 0, 'one of more than ServicelessMaxBody', map { s/\n\z//r } @lines);
-};
-
-subtest '100,000 names of nodes are refused unread' => sub {
-    settle();
-    my $body = lines({relay => {from => 'stranger', route => [map { "n$_" } 1 .. 100_000], arity => 1}});
-    is_refused(400, 'in a route', $body, type => $TYPE, secret => keys_of('other'),
-            client => client(port => port_of('other'), secret => keys_of('other')));
 };
 
 subtest 'one id, one content; one number, one id' => sub {
