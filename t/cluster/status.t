@@ -150,15 +150,6 @@ subtest 'only GET and HEAD, only there, only known formats' => sub {
     is($ask->('GET /serviceless-status?x=1&format=json')->{status}, 200, 'other arguments');
 };
 
-subtest 'no format shows a secret, also not the key file' => sub {
-    my ($text) = $fleet->{secret} =~ /whsec_(.*)/;
-    for my $format ('', 'json', 'prometheus') {
-        my $body = page($format)->{body};
-        unlike($body, qr/\Q$text\E|whsec_/, ($format || 'html') . ': no secret');
-        unlike($body, qr/\Q$fleet->{key_file}\E/, ($format || 'html') . ': no path');
-    }
-};
-
 subtest 'a server without a node: 404' => sub {
     my $plain = Fleet->new(nodes => 1);
     my ($node) = $plain->nodes;
