@@ -123,17 +123,6 @@ subtest 'one transfer at a time' => sub {
     cmp_ok(time - $start, '>=', $LEASE - 0.1, 'but not before its lease is over');
 };
 
-subtest 'hostile questions' => sub {
-    my $fleet = Fleet->new(nodes => 2, directives => $QUIET);
-    my $node = $fleet->node('n1')->start;
-    my %bad = ('no digest' => {}, 'a short digest' => {digest => '0'}, 'a list' => {vector => []}, 'no stream' => {vector => {x => [1, []]}},
-               'itself' => {digest => $WRONG, from => 'n1'}, 'a stranger' => {digest => $WRONG, from => 'n9'},
-               'pruned' => {vector => {}, pruned => {x => 1}}, 'a bound' => {vector => {}, after => 'x'});
-    is(ask($node, %{$bad{$_}})->{status}, 400, $_) for sort keys %bad;
-    is($node->post(sync(digest => $WRONG) . line('n2/all/' . epoch(), 1), type => $TYPE)->{status}, 400, 'calls in a question');
-    is($node->call('runlog.note', ['x'])->{status}, 200, 'it lives');
-};
-
 subtest 'bad lines among 256 are refused, and no other' => sub {
     my $fleet = Fleet->new(nodes => 2, directives => $OFTEN);
     my $node = $fleet->node('n1')->start;
