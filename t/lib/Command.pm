@@ -25,6 +25,7 @@ use IO::Select;
 use IO::Socket::INET;
 use JSON::PP;
 use POSIX qw(:sys_wait_h);
+use Secrets ();
 use Time::HiRes qw(time);
 
 our @EXPORT = qw(command key_file response signed_response);
@@ -32,6 +33,7 @@ our @EXPORT = qw(command key_file response signed_response);
 my $DEADLINE = 30; # seconds that one run may take
 my $directory = File::Temp->newdir('svl-command.XXXXXX', TMPDIR => 1);
 my $made = 0;
+my @secrets;
 
 sub path {
     return $ENV{SVL_COMMAND} || Fleet::build_directory() . '/serviceless';
@@ -54,10 +56,12 @@ sub _slurp {
     return <$file> // '';
 }
 
-# A key file with these lines.
+# A key file with these lines.  No run after that may print a key of it.
 sub key_file {
     my ($text, $mode) = @_;
-    return _file($text, $mode);
+    my $path = _file($text, $mode);
+    push @secrets, Secrets::of_files($path);
+    return $path;
 }
 
 # The bytes of a response.  Headers are lines.
@@ -152,6 +156,8 @@ sub command {
         waitpid $child, 0;
         $ended = $?;
     }
+    my @shown = Secrets::shown([@secrets, Secrets::of_files(grep { defined } $ENV{SERVICELESS_KEY_FILE})], $out, $err);
+    croak "`serviceless @$words` printed a key: @shown" if @shown;
     my $status = $ended & 127 ? "signal $ended" : $ended >> 8;
     return {status => $status, out => _slurp($out), err => _slurp($err), request => $requests[0], requests => \@requests};
 }

@@ -27,6 +27,7 @@ use IO::Socket::INET;
 use List::Util qw(sum0);
 use MIME::Base64 qw(encode_base64);
 use Poll;
+use Secrets ();
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -294,11 +295,24 @@ sub no_crash {
                      'no child crashed or was killed');
 }
 
-# What must never be, whatever the test was about: a child that crashed (unless the fleet was made with crashes => 1), or a
-# sanitizer's report.  What ThreadSanitizer sees of httpd and APR alone, without a frame of ours, does not count.
+# Where a server wrote a key of any of its key files.
+sub _shown_keys {
+    my ($self) = @_;
+    my (@keys, @logs);
+    for my $node ($self->nodes) {
+        my $directory = $node->directory;
+        open my $file, '<', "$directory/httpd.conf" or next;
+        push @keys, map { /^\s*ServicelessKeyFile\s+"?([^"\n]+)/ } <$file>;
+        push @logs, grep { -f } glob "$directory/*.log $directory/output";
+    }
+    return Secrets::shown([Secrets::of_files(@keys, $self->{key_file})], @logs, glob "$self->{directory}/reports/*.*");
+}
+
+# What must never be, whatever the test was about: a child that crashed (unless the fleet was made with crashes => 1), a key in a log, or
+# a sanitizer's report.  What ThreadSanitizer sees of httpd and APR alone, without a frame of ours, does not count.
 sub _reports {
     my ($self) = @_;
-    my @reports = $self->{crashes} ? () : $self->_lines(qr/exit signal (?!Killed)/);
+    my @reports = ($self->{crashes} ? () : $self->_lines(qr/exit signal (?!Killed)/), $self->_shown_keys);
     for my $path (glob "$self->{directory}/reports/sanitizer.*") {
         open my $file, '<', $path or next;
         push @reports, map { "$path:\n$_" } grep { /mod_serviceless/ || ($ENV{SVL_SANITIZER} // '') ne 'thread' }
