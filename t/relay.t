@@ -182,7 +182,7 @@ subtest 'old lines, expired ones, lines of other sets, functions that are not lo
     is(missed(), $missed + 1, 'it is missed: nobody will send it any more');
     acknowledged(0, 1, 'the same again: its number is known', governing(), $old);
     is(missed(), $missed + 1, 'and not missed again');
-    my $young = line(issued => (time - $RETENTION + 60) * 1000, ttl => 2 * $RETENTION);
+    my $young = line(issued => (time - $RETENTION + 3600) * 1000, ttl => 2 * $RETENTION);
     acknowledged(1, 0, 'issued just inside of it', governing(), $young);
     my $expired = line(issued => (time - 100) * 1000, ttl => 99);
     acknowledged(1, 0, 'ttl over', governing(), $expired);
