@@ -116,7 +116,8 @@ sub _test_real_node {
         my $run = $call->($fleet->{key_file}, 'example.echo', @args, map { "$_:=$kwargs{$_}" } sort keys %kwargs);
         is($run->{status}, 0, 'status') or diag($run->{err});
         my $decode = sub { JSON::PP->new->utf8->allow_nonref->decode($_[0]) };
-        is_deeply(_printed($run)->{result}, {args => [map { $decode->($_) } @args], kwargs => {map { $_ => $decode->($kwargs{$_}) } keys %kwargs}}, 'result');
+        my %given = (args => [map { $decode->($_) } @args], kwargs => {map { $_ => $decode->($kwargs{$_}) } keys %kwargs});
+        is_deeply(_printed($run)->{result}, \%given, 'result');
         like($run->{out}, qr/\b$_\b/, "$_ keeps its digits") for qw(9223372036854775807 9223372036854775808 9007199254740993);
     };
     subtest 'a function that fails' => sub {
