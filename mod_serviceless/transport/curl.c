@@ -179,9 +179,10 @@ static handle_t *handle_take(svl_transport_client_t *client)
     return handle;
 }
 
+/* An older libcurl joins a response's first line, if it begins with a blank, to a header of the handle's last exchange, which it freed. */
 static void handle_give(svl_transport_client_t *client, handle_t *handle)
 {
-    if (client->idles >= IDLE_MAX) {
+    if (client->idles >= IDLE_MAX || curl_version_info(CURLVERSION_NOW)->version_num < 0x080100) {
         handle_destroy(handle);
         return;
     }
@@ -214,8 +215,7 @@ static void exchange_start(svl_transport_client_t *client, handle_t *handle, svl
     apr_interval_time_t timeout = exchange->timeout ? exchange->timeout : client->options->timeout;
     unsigned int failed = 0;
     handle->exchange = exchange;
-    handle->capacity = handle->header = 0;
-    handle->too_large = handle->starved = handle->error[0] = 0;
+    handle->capacity = handle->header = handle->too_large = handle->starved = handle->error[0] = 0;
     failed |= curl_easy_setopt(handle->easy, CURLOPT_URL, exchange->url);
     failed |= curl_easy_setopt(handle->easy, CURLOPT_HTTPHEADER, header_lines(handle, client->common));
     failed |= curl_easy_setopt(handle->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)exchange->length);
