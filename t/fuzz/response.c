@@ -98,14 +98,14 @@ static void listen_somewhere(apr_pool_t *p)
 static void begin(void)
 {
     static svl_transport_options_t options = {.connect_timeout = 5000000, .timeout = 5000000, .max_response = MOST};
-    apr_pool_t *p;
+    static apr_pool_t *p; /* of the process */
     const svl_ring_t *ring;
     const char *error;
 
     if (listener >= 0) {
         return;
     }
-    apr_pool_create_unmanaged_ex(&p, NULL, NULL); /* of the process */
+    apr_pool_create_unmanaged_ex(&p, NULL, NULL);
     listen_somewhere(p);
     FUZZ_REQUIRE(svl_ring_parse(&ring, RING, strlen(RING), &error, p) == APR_SUCCESS);
     FUZZ_REQUIRE(svl_sign_create(&signer, ring, p) == APR_SUCCESS);
@@ -164,7 +164,6 @@ static void check_judgement(const svl_transport_exchange_t *exchange, int filled
         FUZZ_REQUIRE(filled && exchange->result == SVL_TRANSPORT_ANSWERED && exchange->status < 400);
         FUZZ_REQUIRE(strcmp(exchange->response_id, ID ":" PEER) == 0 && !exchange->response_repeated);
         FUZZ_REQUIRE(apr_atoi64(exchange->response_timestamp) == SIGNED);
-        fuzz_printable(exchange->response_signature); /* libcurl hands on a CR in a value */
     }
 }
 
