@@ -95,21 +95,31 @@ static void listen_somewhere(apr_pool_t *p)
     FUZZ_REQUIRE(pthread_create(&thread, NULL, serve, NULL) == 0 && pthread_detach(thread) == 0);
 }
 
+/* What lives as long as the process is no leak. */
+void __lsan_disable(void) __attribute__((weak));
+void __lsan_enable(void) __attribute__((weak));
+
 static void begin(void)
 {
     static svl_transport_options_t options = {.connect_timeout = 5000000, .timeout = 5000000, .max_response = MOST};
-    static apr_pool_t *p; /* of the process */
+    apr_pool_t *p; /* of the process */
     const svl_ring_t *ring;
     const char *error;
 
     if (listener >= 0) {
         return;
     }
+    if (__lsan_disable) {
+        __lsan_disable();
+    }
     apr_pool_create_unmanaged_ex(&p, NULL, NULL);
     listen_somewhere(p);
     FUZZ_REQUIRE(svl_ring_parse(&ring, RING, strlen(RING), &error, p) == APR_SUCCESS);
     FUZZ_REQUIRE(svl_sign_create(&signer, ring, p) == APR_SUCCESS);
     FUZZ_REQUIRE(svl_curl_transport.init(p) == APR_SUCCESS && svl_curl_transport.create(&client, &options, p) == APR_SUCCESS);
+    if (__lsan_enable) {
+        __lsan_enable();
+    }
 }
 
 static const char *find(const char *bytes, apr_size_t length, const char *wanted)
