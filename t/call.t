@@ -152,7 +152,8 @@ subtest 'no output filter and no ErrorDocument touches an answer' => sub {
                     403 => [$client->call_body('runlog.note', []), secret => keys_of('peer')],
                     404 => [$client->call_body('no.such', [])], 405 => ['{}', method => 'PUT'],
                     413 => [' ' x 70_000], 415 => ['{}', type => 'text/plain']);
-    is_refused($_, 'the same there', $refusals{$_}[0], client => client(port => port_of('filtered')), @more,
+    is_refused($_, 'the same there', $refusals{$_}[0], client => client(port => port_of('filtered')),
+               port => $client->{port}, @more,
                splice @{$refusals{$_}}, 1)
         for sort keys %refusals;
 };

@@ -46,8 +46,6 @@ subtest 'a glob is the whole name, and its case' => sub {
     is(client()->call('example.', [], secret => keys_of('narrow'))->{status}, 404, 'what follows it may be nothing');
 };
 
-<<<<<<< HEAD
-=======
 subtest 'a permission is the same for every way to be answered' => sub {
     for my $reply (qw(local accepted all)) {
         my $call = sub { my ($key, $function) = @_; return client()->call($function, [], reply => $reply, nodes => 'solo', secret => keys_of($key)) };
@@ -80,34 +78,6 @@ subtest 'what a peer hands on was permitted where it was called' => sub {
     eventually { $ran->() == $before + 1 } 10, 'and it runs';
 };
 
-subtest 'allow= names the keys that may call, and gives nothing that the key file does not give' => sub {
-    is_refused(403, 'a key that may call all, but is not named', $body{'caller.nothing'}, secret => keys_of('caller'));
-    is_refused(403, 'a key that is named, but may call example.* only', $body{'caller.nothing'}, secret => keys_of('narrow'));
-    is($client->post($body{'caller.nothing'})->{json}{outcome}, 'ok', 'a key that is named and may call all');
-};
-
-subtest 'a refusal says which key, and is remembered by nobody' => sub {
-    my $answer = is_refused(403, 'a function outside of the key', $body{'runlog.note'}, secret => keys_of('narrow'));
-    like($answer->{json}{detail}, qr/key narrow\b.*runlog\.note/, 'the detail names both');
-    is_refused(403, 'a call with a key that may only relay', $body{'example.sum'}, secret => keys_of('peer'));
-    for my $key (qw(caller narrow picky)) {
-        $answer = is_refused(403, "a relay with the key $key", $relay, secret => keys_of($key), type => 'application/x-ndjson');
-        like($answer->{json}{detail}, qr/key $key may not relay/, 'the detail says so');
-    }
-    $answer = client()->post('{"sync":{"from":"two","digest":"x"}}' . "\n", type => 'application/x-ndjson',
-                             secret => keys_of('caller'));
-    is($answer->{status}, 403, 'a sync with a key that may only call');
-    is(client()->post('no message', type => 'application/x-ndjson', secret => keys_of('caller'))->{status}, 403,
-       'whatever the message');
-};
-
-subtest 'who may not call a function is not told whether it exists' => sub {
-    my ($one, $other) = map { client()->call($_, [], secret => keys_of('narrow')) } qw(runlog.note runlog.nothing);
-    is($other->{status}, $one->{status}, 'the same status');
-    is($other->{body} =~ s/runlog\.nothing/runlog.note/r, $one->{body}, 'the same words');
-};
-
->>>>>>> 23a5781 (A node that is behind names the key that it lacks)
 subtest 'answers are signed by a key that may relay, and by the key that asked' => sub {
     for my $key (qw(main caller peer)) {
         my $id = make_id();

@@ -172,7 +172,7 @@ sub is_refused {
     my ($status, $name, $body, %o) = @_;
     my $client = delete $o{client} // client();
     my ($taken, $id) = (delete $o{taken}, $o{id} //= Client::make_id());
-    my %counted = (port => $client->{port}, map { $_ => delete $o{$_} } grep { exists $o{$_} } qw(reason hostile));
+    my %counted = (port => $client->{port}, map { $_ => delete $o{$_} } grep { exists $o{$_} } qw(hostile port reason));
     local $Test::Builder::Level = $Test::Builder::Level + 1;
     my $answer = is_counted($name, sub { $client->post($body, %o) }, %counted);
     is_problem($answer, $status, $name);
