@@ -3,7 +3,7 @@
 use strict;
 use warnings;
 use Apache::Test ();
-use Client qw(json make_id sign);
+use Client qw(json make_id);
 use IPC::Open2 qw(open2);
 use MIME::Base64 qw(encode_base64);
 use OneServer;
@@ -49,14 +49,13 @@ sub call {
 
 my $constant = client()->post('{}', secret => 'whsec_' . 'A' x 43 . '=')->{body};
 
-# A test: a form is refused; nothing runs, and no id is remembered.
+# A test: a form is refused: nothing runs, and it is counted once.  Options: reason, and those of post_form.
 sub form_is_refused {
     my ($status, $name, $form, %o) = @_;
-    my ($before, $from) = (scalar runs(), length error_log());
-    my $answer = post_form($form, %o);
+    my $reason = delete $o{reason};
     local $Test::Builder::Level = $Test::Builder::Level + 1;
+    my $answer = is_counted($name, sub { post_form($form, %o) }, port => port_of('other'), reason => $reason);
     is_problem($answer, $status, $name);
-    is(runs(), $before, "$name: nothing ran");
     return $answer if $status != 401;
     is($answer->{body}, $constant, "$name: the body never says why");
     ok(!exists $answer->{headers}{'webhook-signature'}, "$name: no signature");

@@ -14,8 +14,8 @@ import { Webhook } from "standardwebhooks";
 const TRIES = 3;
 const TIMEOUT = 60_000; // milliseconds
 
-// A key file has a line for each key: id, secret, permissions.  The first one signs; an answer is signed by it, or by one that may
-// relay.
+// A key file has a line for each key: id, secret, permissions.  The first one signs.  A node signs its answer with the fleet's key and,
+// when another one asked, with that one too: the application's own key is enough to check it.
 function readKeys(path) {
   const lines = readFileSync(path, "utf8").split("\n").map((line) => line.replace(/#.*/, "").trim()).filter(Boolean);
   const keys = lines.map((line) => line.split(/\s+/))
@@ -86,9 +86,13 @@ async function call(url, keys, body) {
       return answer.text;
     }
     problem = answer.status === 0
-      ? `no answer from ${url} (${answer.text}); call ${id} may have been accepted`
+      ? `no answer from ${url} (${answer.text})`
       : `${url} answered ${answer.status}: ${JSON.stringify(answer.text.slice(0, 500))}`;
-    if (answer.status > 0 && answer.status < 500) {
+    const refused = answer.status > 0 && answer.status < 500;
+    if (attempt > 0 || !refused) {
+      problem += `; call ${id} may have been accepted`;
+    }
+    if (refused) {
       break;
     }
   }

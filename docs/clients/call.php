@@ -18,8 +18,8 @@ function fail(int $status, string $message): never
     exit($status);
 }
 
-// A key file has a line for each key: id, secret, permissions.  The first one signs; an answer is signed by it, or by one that may
-// relay.
+// A key file has a line for each key: id, secret, permissions.  The first one signs.  A node signs its answer with the fleet's key and,
+// when another one asked, with that one too: the application's own key is enough to check it.
 function read_keys(string $path): array
 {
     $keys = [];
@@ -114,8 +114,12 @@ function call(string $url, array $keys, string $body): string
                 : fail(3, "the answer of $url is not signed by a node: it is not believed; call $id may have been accepted");
         }
         $problem = $status ? "$url answered $status: " . json_encode(substr($answer, 0, 500), JSON_INVALID_UTF8_SUBSTITUTE)
-            : "no answer from $url; call $id may have been accepted";
-        if ($status && $status < 500) {
+            : "no answer from $url";
+        $refused = $status && $status < 500;
+        if ($attempt || !$refused) {
+            $problem .= "; call $id may have been accepted";
+        }
+        if ($refused) {
             break;
         }
     }

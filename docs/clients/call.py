@@ -26,8 +26,8 @@ class NotBelieved(Exception):
 
 
 def read_keys(path):
-    """A key file has a line for each key: id, secret, permissions.  The first one signs; an answer is signed by it, or by one that
-    may relay."""
+    """A key file has a line for each key: id, secret, permissions.  The first one signs.  A node signs its answer with the fleet's key
+    and, when another one asked, with that one too: the application's own key is enough to check it."""
     keys = []
     with open(path, encoding="utf-8") as file:
         for line in file:
@@ -97,7 +97,9 @@ def call(url, keys, function, args, kwargs):
             return json.loads(answer)
         problem = f"{url} answered {status}: {answer[:500]!r}"
         if status < 500:
+            problem += f"; {unknown}" if attempt else ""
             break
+        problem += f"; {unknown}"
     raise NotBelieved(problem)
 
 

@@ -37,7 +37,7 @@ static int unreachable(const svl_cli_t *cli, const svl_transport_exchange_t *exc
     }
 }
 
-/* Tells what a refusal says.  Refusals are not signed: they are shown and change nothing. */
+/* Tells what a refusal says.  It is not verified, as some are not signed: it is shown and changes nothing. */
 static int refused(const svl_cli_t *cli, const svl_transport_exchange_t *exchange)
 {
     json_t *problem = NULL;

@@ -120,17 +120,20 @@ static int compute(const svl_key_t *key, const token_t *token, unsigned char mac
     return sound;
 }
 
-/* @return the first key that made the token, or NULL.  Which byte or key differs changes nothing of the work. */
-static const svl_key_t *match(const svl_ring_t *ring, const token_t *token)
+/* Which byte or key differs changes nothing of the work.
+ * @param failed set when the library failed for a key  @return the first key that made the token, or NULL */
+static const svl_key_t *match(const svl_ring_t *ring, const token_t *token, int *failed)
 {
     const svl_key_t *matched = NULL;
     unsigned char mac[MAC] = {0};
 
+    *failed = 0;
     for (int i = ring->keys->nelts; i-- > 0;) {
         const svl_key_t *key = APR_ARRAY_IDX(ring->keys, i, const svl_key_t *);
         int sound = compute(key, token, mac);
         int equal = apr_crypto_equals(mac, token->mac, MAC);
 
+        *failed |= !sound;
         if (sound & equal) {
             matched = key;
         }
@@ -224,6 +227,7 @@ apr_status_t svl_django_open(const svl_ring_t *ring, const char *form, apr_size_
     const char *value = read_form(form, length, &used, p);
     const char *wrong = value ? read_token(&token, value, used, p) : "the body is not the form data=<token>";
     apr_int64_t ahead;
+    int failed;
 
     *key = NULL;
     *text = NULL;
@@ -236,7 +240,10 @@ apr_status_t svl_django_open(const svl_ring_t *ring, const char *form, apr_size_
         return svl_fault_set(fault, SVL_REASON_TIMESTAMP, p, "the token was made %" APR_INT64_T_FMT " s %s this clock",
                              ahead < 0 ? -ahead : ahead, ahead < 0 ? "behind" : "ahead of");
     }
-    *key = match(ring, &token);
+    *key = match(ring, &token, &failed);
+    if (!*key && failed) {
+        return svl_fault_set(fault, SVL_REASON_STORE_FAILED, p, "libcrypto could not check the token");
+    }
     if (!*key) {
         return svl_fault_set(fault, SVL_REASON_SIGNATURE, p, "no key made the token");
     }

@@ -99,37 +99,48 @@ static size_t supply(void *buffer, size_t size, void *baton)
     return 1;
 }
 
-/* @return NULL and what is wrong, or where memory lacked */
-static json_t *load(const char *text, apr_size_t length, json_error_t *error, apr_pool_t *p)
+/* @param lacking set when memory seems to have lacked: jansson calls some of this "invalid syntax", and some nothing at all */
+static json_t *load_once(const char *text, apr_size_t length, json_error_t *error, int *lacking)
 {
     source_t source = {text, text + length, 0};
     json_t *json;
 
     errno = 0;
     json = json_load_callback(supply, &source, LOAD_FLAGS, error);
-    /* jansson calls some of these "invalid syntax", and the sender would be told that it is at fault. */
-    if (source.lacking || errno == ENOMEM) {
+    *lacking = source.lacking || errno == ENOMEM;
+    if (*lacking) {
         json_decref(json);
         json = NULL;
-        svl_json_lack(p);
     }
     return json;
+}
+
+/* An allocation that found memory at the second place it looked leaves errno as one that failed does; it does not happen twice. */
+static json_t *load(const char *text, apr_size_t length, json_error_t *error, int *lacking)
+{
+    json_t *json = load_once(text, length, error, lacking);
+
+    return *lacking ? load_once(text, length, error, lacking) : json;
 }
 
 apr_status_t svl_json_parse(json_t **json, const char *text, apr_size_t length, const char **detail, apr_pool_t *p)
 {
     json_error_t error;
     apr_size_t at;
+    int lacking;
     const char *wrong = prescan(text, length, &at);
 
     *json = NULL;
     if (!wrong) {
-        *json = svl_json_own(load(text, length, &error, p), p);
+        *json = svl_json_own(load(text, length, &error, &lacking), p);
         if (*json) {
             return APR_SUCCESS;
         }
-        wrong = words(json_error_code(&error));
-        at = error.position > 0 ? (apr_size_t)error.position : 0;
+        if (lacking) {
+            svl_json_lack(p);
+        }
+        wrong = words(lacking ? json_error_out_of_memory : json_error_code(&error));
+        at = !lacking && error.position > 0 ? (apr_size_t)error.position : 0;
     }
     if (detail) {
         *detail = apr_psprintf(p, "%s at byte %" APR_SIZE_T_FMT, wrong, at);

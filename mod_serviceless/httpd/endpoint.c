@@ -38,11 +38,13 @@ static int type_is(const char *type, const char *wanted)
 
 static kind_e kind_of(const char *type, const svl_node_t *node)
 {
-    return !type                                             ? KIND_NONE
-           : type_is(type, TYPE_CALL)                        ? KIND_CALL
-           : type_is(type, TYPE_MESSAGE)                     ? KIND_MESSAGE
-           : node->accept_django && type_is(type, TYPE_FORM) ? KIND_DJANGO
-                                                             : KIND_NONE;
+    if (type && type_is(type, TYPE_CALL)) {
+        return KIND_CALL;
+    }
+    if (type && type_is(type, TYPE_MESSAGE)) {
+        return KIND_MESSAGE;
+    }
+    return type && node->accept_django && type_is(type, TYPE_FORM) ? KIND_DJANGO : KIND_NONE;
 }
 
 /* Tells what is below the endpoint from the endpoint itself.  path_info alone does not: it begins where the disk ends, so it is

@@ -62,11 +62,8 @@ static size_t on_header(char *text, size_t size, size_t items, void *baton)
     handle_t *handle = baton;
     (void)text;
     handle->header += size * items;
-    if (handle->header > HEADERS_MAX) {
-        handle->too_large = 1;
-        return 0;
-    }
-    return size * items;
+    handle->too_large |= handle->header > HEADERS_MAX;
+    return handle->too_large ? 0 : size * items;
 }
 
 static size_t on_body(char *text, size_t size, size_t items, void *baton)
@@ -215,7 +212,9 @@ static void exchange_start(svl_transport_client_t *client, handle_t *handle, svl
     apr_interval_time_t timeout = exchange->timeout ? exchange->timeout : client->options->timeout;
     unsigned int failed = 0;
     handle->exchange = exchange;
-    handle->capacity = handle->header = handle->too_large = handle->starved = handle->error[0] = 0;
+    handle->capacity = handle->header = 0;
+    handle->too_large = handle->starved = 0;
+    handle->error[0] = '\0';
     failed |= curl_easy_setopt(handle->easy, CURLOPT_URL, exchange->url);
     failed |= curl_easy_setopt(handle->easy, CURLOPT_HTTPHEADER, header_lines(handle, client->common));
     failed |= curl_easy_setopt(handle->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)exchange->length);

@@ -12,6 +12,7 @@ use Test::More;
 
 my $CALLS = 20;   # that run on a restarted node before the next one is restarted
 my $PAUSE = 0.05; # seconds between two calls of a caller
+my $SLOW = 4;     # seconds of a call that is at work while its server restarts
 
 # Lines of a key file.  The fleet signs with the key fleet-N, two of four callers as well, the others with shop-N, which may only call.
 my %secret = map { $_ => Fleet::_key_line() } qw(fleet-1 fleet-2 shop-1 shop-2);
@@ -137,12 +138,12 @@ subtest 'a connection that was made before a restart does not keep its keys' => 
     my ($client, $slow) = map { $node->client(secret => $secret{'shop-1'}) } 1 .. 2;
     is($client->call('runlog.note', [1])->{status}, 200, 'a call on a connection that is kept');
     my $id = make_id();
-    $slow->begin($slow->message($slow->call_body('runlog.sleep', [2]), id => $id), id => $id);
+    $slow->begin($slow->message($slow->call_body('runlog.sleep', [$SLOW]), id => $id), id => $id);
     eventually { $node->runs($id) } 10, 'a slow one runs';
     set_keys($node, @{$step[1]});
     $node->graceful;
-    my $status = $node->status;
-    is(scalar @{$status->{keys}}, 4, 'after a restart there are new keys');
+    my $status;
+    eventually { $status = $node->status; @{$status->{keys}} == 4 } 10, 'after a restart there are new keys';
     cmp_ok($status->{old_children}, '>', 0, 'and a process that has the old ones');
     like($node->get('/serviceless-status')->{body}, qr{<th>Old child processes</th><td>[1-9]\d*</td>}, 'the page says so');
     my $answer = $client->call('runlog.note', [2]);

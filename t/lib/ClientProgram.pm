@@ -233,11 +233,13 @@ sub _test_again {
         $run = $against->([$busy, $busy, $busy]);
         is($run->{status}, 3, 'then it is told');
         like($run->{err}, qr/ answered 503\b/, 'and why');
+        like($run->{err}, qr/call \Q$run->{requests}[0]{headers}{'webhook-id'}\E may have been accepted/, 'and of which call');
     };
     subtest 'after 4xx: not again' => sub {
         my $run = $against->(sub { response(403, '{"title":"Forbidden","status":403,"detail":"not this key"}') });
         is($run->{status}, 3, 'status');
         like($run->{err}, qr/ answered 403\b.*not this key/, 'words');
+        unlike($run->{err}, qr/may have been accepted/, 'it was not accepted');
         $run = $against->(sub { response(302, '', 'Location: /elsewhere') });
         is($run->{status}, 3, 'nor to where a redirect points');
     };

@@ -15,7 +15,7 @@ use Poll;
 use Proc ();
 use Test::More;
 
-our @EXPORT = qw(is_refusal leaves_nothing log_of peak refusals spent tells_refusals);
+our @EXPORT = qw(grew_less is_refusal leaves_nothing log_of peak refusals spent tells_refusals);
 
 my $SETTLED = 30; # seconds until what ended is recorded
 
@@ -46,6 +46,17 @@ sub peak {
         $most = $peak if $peak > $most;
     }
     return $most / 1024;
+}
+
+# A test: memory grew by less MiB than that.
+sub grew_less {
+    my ($grown, $limit, $name) = @_;
+    local $Test::Builder::Level = $Test::Builder::Level + 1;
+  SKIP: {
+        skip "SKIPPED: $name: an instrumented build keeps what is freed", 1 if $ENV{SVL_SANITIZER};
+        cmp_ok($grown, '<', $limit, $name);
+    }
+    return;
 }
 
 # Runs the code, in list context, and tells how many seconds of processor time the node spent meanwhile: (seconds, what the code returned).

@@ -4,7 +4,6 @@ use strict;
 use warnings;
 use Client qw(make_id);
 use OneServer;
-use Poll;
 use Test::More;
 
 my $client = client();

@@ -2,14 +2,12 @@
 # Row 23: a key file that others can read or write, or that holds what is no key, keeps the server from starting; and a key is shown nowhere.
 use strict;
 use warnings;
-use Client qw(make_id);
 use Command qw(command);
 use File::Find qw(find);
 use Fleet;
 use Fleet::Edit;
 use MIME::Base64 qw(decode_base64 encode_base64);
 use Poll;
-use Refused;
 use Secrets;
 use Test::More;
 

@@ -3,13 +3,12 @@
 # without nodes, keep the server from starting; a server without directives is left alone.
 use strict;
 use warnings;
-use Client qw(make_id);
+use Client ();
 use File::Path qw(remove_tree);
 use File::Temp ();
 use Fleet ();
 use Fleet::Node ();
 use OneServer ();
-use Poll;
 use Test::More;
 
 my $ENOTIMPL = 70023; # of apr_errno.h

@@ -23,6 +23,13 @@ enum {
     ALLOC_WRONG        /* said on standard error */
 };
 
+/* What becomes of an allocation whose turn it is. */
+typedef enum {
+    ALLOC_FAILS,    /* it fails, and no other one */
+    ALLOC_FAILS_ON, /* it fails, and all after it */
+    ALLOC_MISLEADS  /* it succeeds, but leaves errno as if it had failed: as where one heap is full and another one is begun */
+} alloc_how_e;
+
 /* The allocator: the C library's, or a sanitizer's. */
 void *__libc_malloc(size_t size);
 void *__libc_calloc(size_t count, size_t size);
@@ -33,16 +40,21 @@ void *__interceptor_realloc(void *block, size_t size) __attribute__((weak));
 
 static unsigned long alloc_count;   /* since alloc_arm */
 static unsigned long alloc_failing; /* the number that fails; 0: none */
+static alloc_how_e alloc_how;
 
 static int alloc_fails(void)
 {
-    if (__atomic_load_n(&alloc_failing, __ATOMIC_RELAXED) == 0
-        || __atomic_add_fetch(&alloc_count, 1, __ATOMIC_RELAXED) != alloc_failing) {
+    unsigned long count;
+
+    if (__atomic_load_n(&alloc_failing, __ATOMIC_RELAXED) == 0) {
         return 0;
     }
-
+    count = __atomic_add_fetch(&alloc_count, 1, __ATOMIC_RELAXED);
+    if (count < alloc_failing || (count > alloc_failing && alloc_how != ALLOC_FAILS_ON)) {
+        return 0;
+    }
     errno = ENOMEM;
-    return 1;
+    return alloc_how != ALLOC_MISLEADS;
 }
 
 void *malloc(size_t size)
@@ -78,7 +90,7 @@ static inline int alloc_disarm(void)
 static inline int alloc_lack(int status)
 {
     (void)status;
-    _exit(ALLOC_LACK);
+    _exit(alloc_how == ALLOC_MISLEADS ? ALLOC_WRONG : ALLOC_LACK); /* then nothing lacked */
 }
 
 /* For use in a process of a sweep, where cmocka's own assertions would go on as a second test program. */
