@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# MPMs: event prefork
 # Reply all over ten nodes, of which several are in trouble: an outcome of each, the right one, by the deadline; and waiting for nodes that
 # hang starves nothing else.
 use strict;

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# MPMs: event prefork
 # Several nodes whose addresses swallow packets, or that hang: they delay the others by at most two connect timeouts, whatever the mode.
 use strict;
 use warnings;

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# MPMs: event prefork
 # A peer that is down is known to all children at once and costs nothing; when it comes back it is noticed, sooner if it says something.
 use strict;
 use warnings;

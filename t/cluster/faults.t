@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# MPMs: event prefork
 # The faults that a chain of calls is known for: a subtest each.
 use strict;
 use warnings;

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# MPMs: event prefork
 # What a node keeps: not for longer than the retention, not beyond the size of its log, and what it cannot run yet.
 use strict;
 use warnings;

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# MPMs: event prefork
 # Which nodes run a call, which way it takes, and how requests to peers are made: all of that is configuration.
 use strict;
 use warnings;

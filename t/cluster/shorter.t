@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# MPMs: event prefork
 # A retention that is shortened, on one node after the other, makes nobody believe that it missed what it has.
 use strict;
 use warnings;

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# MPMs: event prefork
 # A function that takes its time on every node delays no other call, no acknowledgement and no relay.
 use strict;
 use warnings;

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# MPMs: event prefork
 # The repair path: what relay could not deliver arrives by comparing logs, in both directions, once a node.
 use strict;
 use warnings;

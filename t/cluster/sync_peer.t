@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# MPMs: event prefork
 # What is said on the wire between two nodes that sync: one of them, or both of n2 and n3, are played by this test.
 use strict;
 use warnings;

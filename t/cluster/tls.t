@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# MPMs: event prefork
 # https peers: certificates and names are always verified, and nobody falls back to anything less.
 use strict;
 use warnings;

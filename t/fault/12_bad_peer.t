@@ -64,8 +64,12 @@ my @children = $n1->children;
 my $before = private($n1);
 
 my @brief = qw(hang drip enormous error redirect garbage close stranger);
+# How much of real answers the proxy has let through.
+sub passed { return scalar grep { $_ eq 'passed' } $proxy->requests }
+
 for my $mode (is_long() ? map { FaultProxy::modes() } 1 .. 5 : @brief) {
     my $was = settled_relays();
+    my $passed = passed();
     $proxy->mode($mode);
     my $start = time;
     my $id = $n1->call('runlog.note', [$mode])->{json}{id};
@@ -76,7 +80,8 @@ for my $mode (is_long() ? map { FaultProxy::modes() } 1 .. 5 : @brief) {
     note(sprintf '%s: after %.2f s', $mode, time - $start);
     # the call itself, or a probe, if it went on a kept connection that the proxy was just closing
     eventually { member()->{relays}{$result{$mode}} > $was->{$result{$mode}} } $SPREAD + $SLACK, "the metrics say $result{$mode}";
-    is(member()->{relays}{ok}, $was->{ok}, 'and not ok');
+    # a probe of each second may have been under way when the mode changed
+    cmp_ok(member()->{relays}{ok}, '<=', $was->{ok} + passed() - $passed, 'and not ok');
     $start = time;
     my @clients = map { $n1->client } 1 .. 20;
     $_->begin($_->message($_->call_body('example.echo', ['x']))) for @clients;

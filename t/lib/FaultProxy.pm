@@ -163,6 +163,7 @@ sub _pass {
             for (my $sent = 0; $sent < $length;) {
                 $sent += syswrite($other{$from}, $bytes, $length - $sent, $sent) // return;
             }
+            $self->_note('passed') if $from == $node;
         }
         return if $self->_mode ne 'pass';
     }
