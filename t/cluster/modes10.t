@@ -1,5 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-# MPMs: event prefork
 # Ten nodes, each mode, each origin, 1,000 calls: once a node.  The same with four random nodes dead, and how long the last one waits.
 use strict;
 use warnings;

@@ -12,7 +12,7 @@ use File::Spec;
 our @EXPORT = qw(code includes sources text);
 
 my $top = File::Spec->rel2abs(File::Spec->catdir(dirname(__FILE__), '..', '..'));
-my @places = qw(mod_serviceless t conf bench docs m4 .ci .clang-tidy .cppcheck quickstart configure.ac Makefile.am README.md SECURITY.md CONTRIBUTING.md NOTICE CHANGES);
+my @places = qw(mod_serviceless t conf bench docs m4 .ci .clang-tidy quickstart configure.ac Makefile.am README.md SECURITY.md CONTRIBUTING.md NOTICE CHANGES);
 
 # Paths relative to the top that match, in order.  What autoreconf puts beside them is not ours.
 sub sources {
