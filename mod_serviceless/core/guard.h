@@ -4,8 +4,9 @@
  * @brief Sections that a stop signal must not interrupt.
  *
  * Prefork's children destroy their pools inside the handler of SIGTERM and SIGHUP, and our cleanups, run from there, take the locks that the
- * interrupted code may hold.  So whoever holds a lock in a request's thread blocks signals meanwhile, all but those of its own faults.  A thread that is started inside
- * inherits that, so that the MPM's signals go to the MPM's threads.
+ * interrupted code may hold.  So whoever holds a lock in a request's thread blocks signals meanwhile, all but those of its own faults; and
+ * so does a function that runs there, since the handler does not return (maintain.c sees to one that does not end).  A thread that is
+ * started inside inherits that, so that the MPM's signals go to the MPM's threads.
  */
 #ifndef SVL_CORE_GUARD_H
 #define SVL_CORE_GUARD_H

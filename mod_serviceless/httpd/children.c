@@ -144,7 +144,7 @@ static apr_status_t enter(svl_runtime_t *runtime, int request)
     __atomic_add_fetch(&runtime->inline_runs, request, __ATOMIC_RELAXED); /* those who wait for one as well */
     rv = wait_for_lock(runtime, request, guarded);
     if (rv == APR_SUCCESS) {
-        rv = svl_children_run(runtime, guarded);
+        rv = svl_children_run(runtime);
         apr_thread_mutex_unlock(runtime->children->lock);
     }
     __atomic_sub_fetch(&runtime->inline_runs, request, __ATOMIC_RELAXED);

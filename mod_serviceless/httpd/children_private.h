@@ -18,9 +18,8 @@ typedef struct svl_children_t {
 } svl_children_t;
 
 /** With the lock: runs what is new.
- * @param open nonzero: a request's thread of prefork, which lets the MPM's signals in while somebody else's code runs
  * @return APR_SUCCESS when nothing is left; or the log failed (logged once) */
-apr_status_t svl_children_run(svl_runtime_t *runtime, int open);
+apr_status_t svl_children_run(svl_runtime_t *runtime);
 
 /** @return nonzero when this thread is inside of that */
 int svl_children_inside(void);

@@ -196,8 +196,8 @@ static int no_node(const request_rec *r)
     return HTTP_NOT_FOUND;
 }
 
-/* All of it but the function itself is kept from prefork's stop signals: what they interrupt may hold malloc's lock, which the handler
- * of those signals then wants. */
+/* All of it is kept from prefork's stop signals: what they interrupt may hold malloc's lock, which the handler of those signals then
+ * wants, or be a run, which would be cut short. */
 static int answer(svl_exchange_t *exchange, kind_e kind)
 {
     svl_fault_t fault = {SVL_REASON_NONE, NULL};

@@ -153,13 +153,10 @@ static void run_inline(svl_runtime_t *runtime, const svl_invoke_plan_t *plan, co
     apr_pool_create(&run_pool, p);
     __atomic_add_fetch(&runtime->inline_runs, 1, __ATOMIC_RELAXED);
     if (interruptible) {
-        svl_guard_open(&before);
+        svl_guard_enter(&before);
     }
     mark = svl_store_running_begin(runtime->store, entry->position);
     rv = svl_run_call(runtime, plan->function, &line, entry->position, 0, &run, p, run_pool);
-    if (interruptible) {
-        svl_guard_leave(&before);
-    }
     if (rv == APR_SUCCESS) {
         record(runtime, entry, &run, mark);
     }
@@ -169,6 +166,9 @@ static void run_inline(svl_runtime_t *runtime, const svl_invoke_plan_t *plan, co
                       0); /* its start could not be recorded: it is tried again */
     }
     __atomic_sub_fetch(&runtime->inline_runs, 1, __ATOMIC_RELAXED);
+    if (interruptible) {
+        svl_guard_leave(&before);
+    }
     apr_pool_destroy(run_pool);
     answer->outcome = run.outcome;
     answer->text = run.text;

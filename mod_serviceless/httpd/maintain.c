@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <apr_portable.h>
 #include <apr_thread_proc.h>
 #include <http_log.h>
 #include <http_main.h>
@@ -45,6 +46,7 @@ APLOG_USE_MODULE(serviceless);
 static struct {
     const apr_array_header_t *runtimes; /* svl_runtime_t * */
     apr_thread_t *thread;
+    pthread_t id;   /* of the thread; it itself may run before this is set */
     int threaded;   /* else the MPM may leave inside a signal handler, and does not say whether it does */
     int registered; /* for exit */
     int generation; /* of the configuration that this child runs */
@@ -157,6 +159,9 @@ static void check_give_up(void)
     if (!running || apr_time_now() < time_of(&child.give_up)) {
         return;
     }
+    for (int i = 0; i < count_of_runtimes(); i++) { /* the ends of other runs may still wait for it */
+        svl_store_flush(runtime_at(i)->store);
+    }
     ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
                  SVLNO(0131) "stopping though %d calls still run after %d s; they are in the log", running,
                  (int)apr_time_sec(LEAVE_WAIT));
@@ -168,6 +173,59 @@ static apr_interval_time_t next_wake(void)
     apr_time_t give_up = time_of(&child.give_up);
     apr_interval_time_t left = give_up ? give_up - apr_time_now() : WAKE_INTERVAL;
     return left > 0 && left < WAKE_INTERVAL ? left : WAKE_INTERVAL;
+}
+
+/* An ungraceful stop has come; once, whichever thread hears of it first. */
+static void stop_soon(void)
+{
+    apr_time_t none = 0;
+    if (!__atomic_compare_exchange_n(&child.give_up, &none, apr_time_now() + LEAVE_WAIT, 0, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE)) {
+        return;
+    }
+    svl_children_leave();
+    for (int i = 0; i < count_of_runtimes(); i++) {
+        svl_runs_leave(runtime_at(i)->runs, time_of(&child.give_up));
+        svl_relay_abort_probes(runtime_at(i)->relay);
+        svl_gather_abort(runtime_at(i));       /* the MPM closes their clients' connections, so nobody waits for the answers */
+        svl_sync_stop(runtime_at(i)->sync, 0); /* for the reason that turn() gives */
+    }
+}
+
+/* Async-signal-safe. */
+static void rouse(void)
+{
+    sem_post(&child.wake);
+    if (!child.threaded) {
+        pthread_kill(child.id, SIGTERM);
+    }
+}
+
+/* Under prefork a request blocks the signals of a stop while it runs a function, and nobody says that one came: this thread takes it then,
+ * and leaves it to the request's end, or to the end of its time. */
+static void wait_for_stop(void)
+{
+    const struct timespec wait = {.tv_sec = apr_time_sec(WAKE_INTERVAL)};
+    sigset_t stops;
+    int number;
+    sigemptyset(&stops);
+    sigaddset(&stops, SIGTERM);
+    sigaddset(&stops, SIGHUP);
+    number = sigtimedwait(&stops, NULL, &wait);
+    if (number > 0 && !__atomic_load_n(&child.leaving, __ATOMIC_ACQUIRE) && !time_of(&child.give_up)) {
+        stop_soon();
+        kill(getpid(), number);
+    }
+}
+
+static void wait_for_turn(void)
+{
+    if (child.threaded || time_of(&child.give_up)) {
+        wait_for(&child.wake, next_wake());
+    }
+    else {
+        wait_for_stop();
+    }
 }
 
 /* What was accepted a moment ago is still handed on: nobody else looks for it as soon. */
@@ -238,7 +296,7 @@ static void *APR_THREAD_FUNC maintenance(apr_thread_t *thread, void *baton)
     (void)thread;
     while (!__atomic_load_n(&child.leaving, __ATOMIC_ACQUIRE)) {
         turn(leads);
-        wait_for(&child.wake, next_wake());
+        wait_for_turn();
     }
     drain(time_of(&child.deadline));
     for (int i = 0; i < count_of_runtimes(); i++) {
@@ -277,7 +335,7 @@ apr_status_t svl_maintain_leave(void *unused)
         svl_gather_abort(runtime_at(i));
     }
     __atomic_store_n(&child.leaving, 1, __ATOMIC_RELEASE);
-    sem_post(&child.wake);
+    rouse();
     drained = wait_for(&child.drained, LEAVE_WAIT + ABORT_WAIT);
     /* Nothing is freed, and exit ends the process at once: a thread may run on, and its memory and code must stay; and this may be a signal
      * handler, where nothing is to be freed at all. */
@@ -309,7 +367,12 @@ apr_status_t svl_maintain_start(const apr_array_header_t *runtimes, apr_pool_t *
     svl_guard_enter(&before);
     rv = apr_thread_create(&child.thread, NULL, maintenance, leads, pool);
     svl_guard_leave(&before);
-    if (rv != APR_SUCCESS) {
+    if (rv == APR_SUCCESS) {
+        apr_os_thread_t *id;
+        apr_os_thread_get(&id, child.thread);
+        child.id = *id;
+    }
+    else {
         child.thread = NULL; /* APR has set it all the same */
     }
     return rv;
@@ -317,16 +380,8 @@ apr_status_t svl_maintain_start(const apr_array_header_t *runtimes, apr_pool_t *
 
 void svl_maintain_told(int graceful)
 {
-    if (graceful || !child.thread) {
-        return;
+    if (!graceful && child.thread) {
+        stop_soon();
+        rouse();
     }
-    svl_children_leave();
-    __atomic_store_n(&child.give_up, apr_time_now() + LEAVE_WAIT, __ATOMIC_RELEASE);
-    for (int i = 0; i < count_of_runtimes(); i++) {
-        svl_runs_leave(runtime_at(i)->runs, time_of(&child.give_up));
-        svl_relay_abort_probes(runtime_at(i)->relay);
-        svl_gather_abort(runtime_at(i));       /* the MPM closes their clients' connections, so nobody waits for the answers */
-        svl_sync_stop(runtime_at(i)->sync, 0); /* for the reason that turn() gives */
-    }
-    sem_post(&child.wake);
 }

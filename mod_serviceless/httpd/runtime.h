@@ -49,7 +49,7 @@ void svl_runtime_again(void);
 /** A request that finds no runtime: starts the maintenance thread, if that could not be had so far; at most once a second. */
 void svl_runtime_rouse(void);
 
-/** @return nonzero in the thread that prefork's stop signals interrupt, where they are to be let in while somebody else's code runs */
+/** @return nonzero in the thread that prefork's stop signals interrupt, and would end with what it runs */
 int svl_runtime_interruptible(const svl_runtime_t *runtime);
 
 /** @return NULL: not open in this child */

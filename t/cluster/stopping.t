@@ -10,6 +10,7 @@ use Time::HiRes qw(time);
 
 my $LONG = 8;   # seconds that a run takes
 my $SOON = 3;   # seconds within which all processes are gone
+my $BRIEF = 1.5; # seconds of a run that a stop must wait for
 my $SHORT = 2.5; # seconds of a run that a graceful restart must wait for: longer than a child's leaving may take
 
 # A call that runs for $seconds: inline at $origin, and in the background on the others.  Returns its id, and the client that waits.
@@ -46,6 +47,20 @@ subtest 'stop ends all processes, whatever runs' => sub {
         is($answer->{json}{duplicate}, JSON::PP::true, $node->name . ' knows the call after a start');
         is($answer->{json}{outcome}, 'pending', 'as one that has not ended');
     }
+};
+
+subtest 'stop waits for runs that end soon' => sub {
+    my $fleet = Fleet->new(nodes => 2)->start;
+    my ($origin) = $fleet->nodes;
+    my ($id) = begin_long($fleet, $origin, $BRIEF);
+    $_->ask_to_stop for $fleet->nodes;
+    $_->stop for $fleet->nodes;
+    unlike($_->error_log, qr/SVL0131|SVL0132/, $_->name . ' left nothing') for $fleet->nodes;
+    $fleet->start;
+    my $body = $origin->client->call_body('runlog.sleep', [$BRIEF]);
+    is($_->post($body, id => $id)->{json}{outcome}, 'ok', $_->name . ' has its outcome') for $fleet->nodes;
+    $fleet->once([$id], 'it ran once on each node, whether for a request or in the background');
+    $fleet->no_crash;
 };
 
 subtest 'a graceful restart leaves a background run, and keeps its call' => sub {
