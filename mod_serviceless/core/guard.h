@@ -3,10 +3,10 @@
  * @file core/guard.h
  * @brief Sections that a stop signal must not interrupt.
  *
- * Prefork's children destroy their pools inside the handler of SIGTERM and SIGHUP, and our cleanups, run from there, take the locks that the
- * interrupted code may hold.  So whoever holds a lock in a request's thread blocks signals meanwhile, all but those of its own faults; and
- * so does a function that runs there, since the handler does not return (maintain.c sees to one that does not end).  A thread that is
- * started inside inherits that, so that the MPM's signals go to the MPM's threads.
+ * Prefork's children destroy their pools inside the handler of SIGTERM and SIGHUP, which does not return; and our cleanups, run from there,
+ * take the locks that the interrupted code may hold.  So what handles a call in a request's thread, locks, waits and functions, blocks
+ * signals meanwhile, all but those of its own faults; maintain.c sees to what does not end then.  A thread that is started inside
+ * inherits that, so that the MPM's signals go to the MPM's threads.
  */
 #ifndef SVL_CORE_GUARD_H
 #define SVL_CORE_GUARD_H
@@ -25,13 +25,12 @@ static inline void svl_guard_enter(sigset_t *before)
     pthread_sigmask(SIG_BLOCK, &asked, before);
 }
 
-/** Lets the MPM's signals in again for the time of somebody else's code.  @param before what svl_guard_leave restores */
+/** For what may take seconds: lets in the signal of a graceful stop, whose handler closes the listening sockets, and returns.
+ * @param before what svl_guard_leave restores */
 static inline void svl_guard_open(sigset_t *before)
 {
     sigset_t asked;
     sigemptyset(&asked);
-    sigaddset(&asked, SIGTERM);
-    sigaddset(&asked, SIGHUP);
     sigaddset(&asked, SIGUSR1);
     pthread_sigmask(SIG_UNBLOCK, &asked, before);
 }

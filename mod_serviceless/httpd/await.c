@@ -126,7 +126,6 @@ static void doze(svl_await_t *await, waiter_t *waiter, apr_interval_time_t left)
     apr_thread_mutex_unlock(await->lock);
 }
 
-/* A stop signal of prefork's does not return: its handler ends the process.  So it comes in where no lock is held. */
 static void let_signals_in(void)
 {
     sigset_t before;

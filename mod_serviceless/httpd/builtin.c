@@ -9,7 +9,6 @@
 #include <http_core.h>
 #include <scoreboard.h>
 
-#include "../core/guard.h"
 #include "../core/json.h"
 #include "children.h"
 #include "settings.h"
@@ -279,16 +278,9 @@ static const struct {
     {"serviceless.outcome", outcome, "Tells what became of a call here; its argument is the call's id"},
 };
 
-/* Prefork's stop signals are kept off: their handler destroys pools, and wants locks that malloc and the log hold. */
 static apr_status_t run(const serviceless_call_t *call, json_t **result, void *baton)
 {
-    const svl_node_t *node = svl_config_node(call->server);
-    sigset_t before;
-    apr_status_t rv;
-    svl_guard_enter(&before);
-    rv = builtins[(apr_uintptr_t)baton].body(call, node, result);
-    svl_guard_leave(&before);
-    return rv;
+    return builtins[(apr_uintptr_t)baton].body(call, svl_config_node(call->server), result);
 }
 
 void svl_builtin_register(void)

@@ -96,6 +96,11 @@ void svl_children_begin(svl_runtime_t *runtime)
     __atomic_store_n(&cursor->began, __atomic_load_n(&cursor->done, __ATOMIC_RELAXED), __ATOMIC_RELEASE);
 }
 
+int svl_children_left(void)
+{
+    return __atomic_load_n(&child.left, __ATOMIC_ACQUIRE);
+}
+
 /* Better a request that does not see what a call changed than none at all: a function that hangs holds it as long as a run may take. */
 static int is_over(svl_runtime_t *runtime)
 {
@@ -114,14 +119,13 @@ static int is_over(svl_runtime_t *runtime)
     return 1;
 }
 
-/* Under prefork a stop signal ends the process inside its handler, so a request's thread lets them in while it waits.
- * @return APR_TIMEUP: what runs takes too long */
+/* @return APR_TIMEUP: what runs takes too long, or the child is leaving */
 static apr_status_t wait_for_lock(svl_runtime_t *runtime, int request, int guarded)
 {
     apr_status_t rv;
     while ((rv = apr_thread_mutex_timedlock(runtime->children->lock, LOCK_LOOK)) == APR_TIMEUP) {
         sigset_t before;
-        if (request && is_over(runtime)) {
+        if (request && (is_over(runtime) || svl_children_left())) {
             return APR_TIMEUP;
         }
         if (guarded) {
@@ -144,7 +148,7 @@ static apr_status_t enter(svl_runtime_t *runtime, int request)
     __atomic_add_fetch(&runtime->inline_runs, request, __ATOMIC_RELAXED); /* those who wait for one as well */
     rv = wait_for_lock(runtime, request, guarded);
     if (rv == APR_SUCCESS) {
-        rv = svl_children_run(runtime);
+        rv = svl_children_run(runtime, guarded);
         apr_thread_mutex_unlock(runtime->children->lock);
     }
     __atomic_sub_fetch(&runtime->inline_runs, request, __ATOMIC_RELAXED);
@@ -215,7 +219,7 @@ static void *APR_THREAD_FUNC catch_up_thread(apr_thread_t *thread, void *unused)
         if (child.place) { /* before the news are read */
             __atomic_store_n(&child.place->woken, 0, __ATOMIC_SEQ_CST);
         }
-        if (has_news() && !__atomic_load_n(&child.left, __ATOMIC_ACQUIRE)) {
+        if (has_news() && !svl_children_left()) {
             look(0);
         }
     }

@@ -6,6 +6,7 @@
 #include <apr_strings.h>
 #include <http_log.h>
 
+#include "../core/guard.h"
 #include "../core/pool.h"
 #include "await.h"
 #include "children_kept.h"
@@ -114,18 +115,30 @@ static void run_item(svl_runtime_t *runtime, const item_t *item, apr_pool_t *p)
     }
 }
 
-static void run_items(svl_runtime_t *runtime, const item_t *items, int count, apr_pool_t *p)
+/* @return 0: the child is leaving, and has not run all */
+static int run_items(svl_runtime_t *runtime, const item_t *items, int count, int open, apr_pool_t *p)
 {
     apr_pool_t *run_pool;
     apr_pool_create(&run_pool, p);
     for (int i = 0; i < count; i++) {
         if (items[i].text) {
+            sigset_t before;
+            if (svl_children_left()) {
+                return 0;
+            }
+            if (open) {
+                svl_guard_open(&before);
+            }
             run_item(runtime, &items[i], run_pool);
+            if (open) {
+                svl_guard_leave(&before);
+            }
             note_running(runtime, NULL, "");
             apr_pool_clear(run_pool);
         }
         done(runtime->children, items[i].position);
     }
+    return 1;
 }
 
 static void log_failure(svl_runtime_t *runtime, apr_status_t rv)
@@ -139,7 +152,7 @@ static void log_failure(svl_runtime_t *runtime, apr_status_t rv)
     runtime->children->failed = rv != APR_SUCCESS;
 }
 
-apr_status_t svl_children_run(svl_runtime_t *runtime)
+apr_status_t svl_children_run(svl_runtime_t *runtime, int open)
 {
     const svl_shared_node_t *shared = runtime->node->shared;
     svl_children_t *children = runtime->children;
@@ -156,7 +169,9 @@ apr_status_t svl_children_run(svl_runtime_t *runtime)
             svl_pool_make(&p);
         }
         rv = take(runtime, items, &count, p);
-        run_items(runtime, items, count, p);
+        if (!run_items(runtime, items, count, open, p)) {
+            break;
+        }
         if (rv == APR_SUCCESS && count < TAKE_MAX) { /* all that was there when it was read, so all below `every` */
             looked = every == SVL_SHARED_LOOK;
             if (!looked && every > children->cursor->done) {

@@ -246,8 +246,7 @@ static int make_messages(const round_t *round, svl_transport_exchange_t *exchang
     return 1;
 }
 
-/* The wait is libcurl's: with signals blocked prefork's child could not be stopped meanwhile.  Nothing of ours is locked inside, and what
- * libcurl may have under way, a stop leaves as it is: nothing is freed then (maintain.h). */
+/* A stop cuts the wait short by svl_gather_abort. */
 static void perform(const round_t *round, gatherer_t *gatherer, svl_transport_exchange_t **exchanges, int count)
 {
     sigset_t before;

@@ -148,7 +148,7 @@ static void run_inline(svl_runtime_t *runtime, const svl_invoke_plan_t *plan, co
     apr_pool_t *run_pool;
     apr_uint64_t *mark;
     const int interruptible = svl_runtime_interruptible(runtime);
-    sigset_t before;
+    sigset_t before, during;
     apr_status_t rv;
     apr_pool_create(&run_pool, p);
     __atomic_add_fetch(&runtime->inline_runs, 1, __ATOMIC_RELAXED);
@@ -156,7 +156,13 @@ static void run_inline(svl_runtime_t *runtime, const svl_invoke_plan_t *plan, co
         svl_guard_enter(&before);
     }
     mark = svl_store_running_begin(runtime->store, entry->position);
+    if (interruptible) {
+        svl_guard_open(&during);
+    }
     rv = svl_run_call(runtime, plan->function, &line, entry->position, 0, &run, p, run_pool);
+    if (interruptible) {
+        svl_guard_leave(&during);
+    }
     if (rv == APR_SUCCESS) {
         record(runtime, entry, &run, mark);
     }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,6 +48,7 @@ static struct {
     const apr_array_header_t *runtimes; /* svl_runtime_t * */
     apr_thread_t *thread;
     pthread_t id;   /* of the thread; it itself may run before this is set */
+    pthread_t main; /* where the MPM has no threads: its only one, which handles requests */
     int threaded;   /* else the MPM may leave inside a signal handler, and does not say whether it does */
     int registered; /* for exit */
     int generation; /* of the configuration that this child runs */
@@ -56,6 +58,7 @@ static struct {
     int leaving;
     apr_time_t give_up;  /* an ungraceful stop ends the process then, whatever still runs; 0: none */
     apr_time_t deadline; /* of leaving */
+    int stopped;         /* a stop signal came, and the main thread has not taken it up yet */
     int at_once;         /* exit runs nothing more */
 } child;
 
@@ -151,20 +154,20 @@ static int inline_runs(void)
     return running;
 }
 
-/* After an ungraceful stop the MPM joins its workers however long a function takes; the parent's patience ends with a kill.  What runs
- * is in the log. */
+/* After an ungraceful stop the MPM joins its workers, or prefork's main thread goes on, however long a function takes; the parent's
+ * patience ends with a kill.  What runs is in the log. */
 static void check_give_up(void)
 {
     int running = inline_runs();
-    if (!running || apr_time_now() < time_of(&child.give_up)) {
+    if ((!running && !__atomic_load_n(&child.stopped, __ATOMIC_ACQUIRE)) || apr_time_now() < time_of(&child.give_up)) {
         return;
     }
+    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
+                 SVLNO(0131) "stopping after %d s, though a request goes on, and %d calls still run; they are in the log",
+                 (int)apr_time_sec(LEAVE_WAIT), running);
     for (int i = 0; i < count_of_runtimes(); i++) { /* the ends of other runs may still wait for it */
         svl_store_flush(runtime_at(i)->store);
     }
-    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
-                 SVLNO(0131) "stopping though %d calls still run after %d s; they are in the log", running,
-                 (int)apr_time_sec(LEAVE_WAIT));
     _exit(0);
 }
 
@@ -183,6 +186,7 @@ static void stop_soon(void)
                                      __ATOMIC_ACQUIRE)) {
         return;
     }
+    svl_place_leave();
     svl_children_leave();
     for (int i = 0; i < count_of_runtimes(); i++) {
         svl_runs_leave(runtime_at(i)->runs, time_of(&child.give_up));
@@ -201,8 +205,8 @@ static void rouse(void)
     }
 }
 
-/* Under prefork a request blocks the signals of a stop while it runs a function, and nobody says that one came: this thread takes it then,
- * and leaves it to the request's end, or to the end of its time. */
+/* Under prefork a call's request blocks the signals of a stop, and nobody says that one came: this thread takes it then, and leaves it to
+ * the request's end, or to the end of its time. */
 static void wait_for_stop(void)
 {
     const struct timespec wait = {.tv_sec = apr_time_sec(WAKE_INTERVAL)};
@@ -213,8 +217,9 @@ static void wait_for_stop(void)
     sigaddset(&stops, SIGHUP);
     number = sigtimedwait(&stops, NULL, &wait);
     if (number > 0 && !__atomic_load_n(&child.leaving, __ATOMIC_ACQUIRE) && !time_of(&child.give_up)) {
+        __atomic_store_n(&child.stopped, 1, __ATOMIC_RELEASE);
         stop_soon();
-        kill(getpid(), number);
+        pthread_kill(child.main, number);
     }
 }
 
@@ -318,6 +323,16 @@ static void exit_at_once(void)
     }
 }
 
+/* The two seconds of a stop are over for all at once. */
+static apr_time_t leave_until(void)
+{
+    apr_time_t now = apr_time_now(), give_up = time_of(&child.give_up);
+    if (!give_up || give_up > now + LEAVE_WAIT) {
+        return now + LEAVE_WAIT;
+    }
+    return give_up > now + ABORT_WAIT ? give_up : now + ABORT_WAIT;
+}
+
 apr_status_t svl_maintain_leave(void *unused)
 {
     apr_status_t ignored;
@@ -328,7 +343,7 @@ apr_status_t svl_maintain_leave(void *unused)
     }
     svl_place_leave();
     svl_children_leave();
-    __atomic_store_n(&child.deadline, apr_time_now() + LEAVE_WAIT, __ATOMIC_RELEASE);
+    __atomic_store_n(&child.deadline, leave_until(), __ATOMIC_RELEASE);
     for (int i = 0; i < count_of_runtimes(); i++) {
         __atomic_store_n(&runtime_at(i)->stopping, 1, __ATOMIC_RELEASE);
         svl_relay_abort_probes(runtime_at(i)->relay);
@@ -349,13 +364,18 @@ apr_status_t svl_maintain_leave(void *unused)
     return APR_SUCCESS;
 }
 
-apr_status_t svl_maintain_start(const apr_array_header_t *runtimes, apr_pool_t *pool, int threaded)
+apr_status_t svl_maintain_start(const apr_array_header_t *runtimes, apr_pool_t *pool, const pthread_t *main)
 {
     int *leads = apr_pcalloc(pool, (apr_size_t)(runtimes->nalloc + 1) * sizeof(*leads));
+    apr_thread_t *thread;
+    apr_os_thread_t *id;
     sigset_t before;
     apr_status_t rv;
     child.runtimes = runtimes;
-    child.threaded = threaded;
+    child.threaded = !main;
+    if (main) {
+        child.main = *main;
+    }
     child.generation = ap_scoreboard_image->global->running_generation;
     sem_init(&child.wake, 0, 0);
     sem_init(&child.drained, 0, 0);
@@ -365,15 +385,12 @@ apr_status_t svl_maintain_start(const apr_array_header_t *runtimes, apr_pool_t *
     child.registered = 1;
     /* Threads take no signals, which are for the MPM's own, but those of their own faults: httpd notes where those end a child. */
     svl_guard_enter(&before);
-    rv = apr_thread_create(&child.thread, NULL, maintenance, leads, pool);
+    rv = apr_thread_create(&thread, NULL, maintenance, leads, pool);
     svl_guard_leave(&before);
     if (rv == APR_SUCCESS) {
-        apr_os_thread_t *id;
-        apr_os_thread_get(&id, child.thread);
+        apr_os_thread_get(&id, thread);
         child.id = *id;
-    }
-    else {
-        child.thread = NULL; /* APR has set it all the same */
+        __atomic_store_n(&child.thread, thread, __ATOMIC_RELEASE);
     }
     return rv;
 }
@@ -382,6 +399,7 @@ void svl_maintain_told(int graceful)
 {
     if (!graceful && child.thread) {
         stop_soon();
+        __atomic_store_n(&child.stopped, 0, __ATOMIC_RELEASE);
         rouse();
     }
 }

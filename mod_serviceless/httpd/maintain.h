@@ -10,8 +10,9 @@
 
 /** child_init, once the nodes are open: starts the thread.
  * @param runtimes svl_runtime_t *, of @a pool; may grow up to what it has room for  @param pool outlives pchild: nothing in it is freed before the process ends
+ * @param main the thread of prefork's child, which its stop signals are for; NULL: the MPM has threads
  * @return APR_SUCCESS, or why there is no thread */
-apr_status_t svl_maintain_start(const apr_array_header_t *runtimes, apr_pool_t *pool, int threaded);
+apr_status_t svl_maintain_start(const apr_array_header_t *runtimes, apr_pool_t *pool, const pthread_t *main);
 
 /** child_stopping: the MPM told this child to leave. */
 void svl_maintain_told(int graceful);

@@ -174,7 +174,7 @@ static void open_nodes(const apr_array_header_t *nodes)
 /* @return why there is no thread; then nothing is published, and no call taken */
 static apr_status_t begin(void)
 {
-    apr_status_t rv = svl_maintain_start(child.runtimes, child.runtimes->pool, child.threaded);
+    apr_status_t rv = svl_maintain_start(child.runtimes, child.runtimes->pool, child.threaded ? NULL : &child.main);
     if (rv != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_CRIT, rv, ap_server_conf,
                      SVLNO(0134) "this child cannot take calls: no thread; it tries again");

@@ -4,6 +4,7 @@ use strict;
 use warnings;
 use Client qw(make_id);
 use Fleet;
+use IO::Socket::INET;
 use Proc qw(alive);
 use Test::More;
 use Time::HiRes qw(time);
@@ -60,6 +61,19 @@ subtest 'stop waits for runs that end soon' => sub {
     my $body = $origin->client->call_body('runlog.sleep', [$BRIEF]);
     is($_->post($body, id => $id)->{json}{outcome}, 'ok', $_->name . ' has its outcome') for $fleet->nodes;
     $fleet->once([$id], 'it ran once on each node, whether for a request or in the background');
+    $fleet->no_crash;
+};
+
+subtest 'a graceful stop gives up its port at once, and waits for the request' => sub {
+    my $fleet = Fleet->new(nodes => 1)->start;
+    my ($node) = $fleet->nodes;
+    my ($id, $client) = begin_long($fleet, $node, $LONG);
+    my ($run) = $node->runs_of($id);
+    $node->ask_to_stop('WINCH');
+    eventually { !IO::Socket::INET->new(PeerAddr => $node->host, PeerPort => $node->port) } $SOON, 'nobody listens any more';
+    ok(alive($run->{pid}), 'while the run goes on');
+    is($client->finish->{json}{outcome}, 'ok', 'its request is answered');
+    $node->stop;
     $fleet->no_crash;
 };
 

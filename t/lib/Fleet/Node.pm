@@ -118,10 +118,10 @@ sub _gone {
     return $self->_reaped && !kill 0, -$group;
 }
 
-# Stops in order, as `apachectl stop` does.
+# Stops in order, as `apachectl stop` does, or with WINCH `apachectl graceful-stop`.
 sub ask_to_stop {
-    my ($self) = @_;
-    $self->_signal('TERM') if $self->running && !$self->{asked}++;
+    my ($self, $signal) = @_;
+    $self->_signal($signal // 'TERM') if $self->running && !$self->{asked}++;
     return;
 }
 
