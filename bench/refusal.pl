@@ -1,6 +1,7 @@
 #!/usr/bin/perl
 # SPDX-License-Identifier: Apache-2.0
-# Whether the time of a refusal tells how close a signature came: to which byte it was right, to which key, in which entry.
+# Whether the time of a refusal tells how close a signature, or a token as Django makes it, came: to which byte it was right, to which
+# key, in which entry.
 #
 #   make check-built && perl -I t/lib bench/refusal.pl [requests of a class]      (default 20,000; SVL_BUILDDIR names the build)
 #
@@ -14,6 +15,7 @@
 use strict;
 use warnings;
 use Client qw(sign);
+use Digest::SHA qw(hmac_sha256 sha256);
 use Fleet;
 use Fleet::Edit;
 use IO::Socket::INET;
@@ -30,33 +32,56 @@ my $FAR = 'v1,' . encode_base64("\xa5" x 32, '');
 my $BODY = '{"function":"example.echo"}';
 Test::More->builder->no_ending(1);
 
-my $fleet = Fleet->new(nodes => 1, durability => 'async', directives => "LogLevel warn\n");
+my $fleet = Fleet->new(nodes => 1, durability => 'async', directives => "LogLevel warn\nServicelessAccept django\n");
 my ($node) = $fleet->nodes;
 my @secrets = map { 'whsec_' . encode_base64(join('', map { chr int rand 256 } 1 .. 32), '') } 1 .. $KEYS;
 write_file($fleet->{key_file}, 0600, join '', map { "key$_ $secrets[$_ - 1]\n" } 1 .. $KEYS);
 alarm 0;
 $node->start;
 
-# Of a class: the key and the entry that the mac is close to, and the first byte that differs; the first class is close to nothing.
-my @classes = ([0, 1, 0], [1, 1, 0], [1, 1, 15], [1, 1, 31], [8, 1, 31], [1, 8, 31], [8, 8, 31]);
-my @pairs = ([0, 3], [1, 3], [1, 2], [2, 3], [3, 4], [3, 5], [3, 6]);
+# Of a class: the key and the entry (0: it is a token) that the mac is close to, and the first byte that differs; key 0: close to nothing.
+my @classes = ([0, 1, 0], [1, 1, 0], [1, 1, 15], [1, 1, 31], [8, 1, 31], [1, 8, 31], [8, 8, 31], [0, 0, 0], [1, 0, 0], [1, 0, 31], [8, 0, 31]);
+my @pairs = ([0, 3], [1, 3], [1, 2], [2, 3], [3, 4], [3, 5], [3, 6], [7, 9], [8, 9], [9, 10]);
 
 sub name {
     my ($key, $entry, $byte) = @{$classes[$_[0]]};
-    return $key ? "key $key, entry $entry, right before byte $byte" : 'close to nothing';
+    my $what = $entry ? "entry $entry" : 'token';
+    return $key ? "key $key, $what, right before byte $byte" : "$what, close to nothing";
+}
+
+# A mac that is wrong from a byte on.
+sub wrong {
+    my ($mac, $byte) = @_;
+    substr($mac, $_, 1) ^= chr 1 + int rand 255 for $byte .. 31;
+    return $mac;
+}
+
+sub url64 { return encode_base64($_[0], '') =~ tr{+/=}{-_}dr }
+
+sub token {
+    my ($key, $byte, $id, $rest) = @_;
+    my $stamp = '';
+    ($stamp, $rest) = ((0 .. 9, 'A' .. 'Z', 'a' .. 'z')[$rest % 62] . $stamp, int $rest / 62) while $rest;
+    my $value = url64(qq({"id":"$id","function":"example.echo"})) . ":$stamp";
+    my $mac = $key ? wrong(hmac_sha256($value, sha256("servicelesssigner$secrets[$key - 1]")), $byte) : "\xa5" x 32;
+    return "data=$value:" . url64($mac);
 }
 
 # A request of a class, as bytes.
 sub request {
     my ($key, $entry, $byte) = @_;
     my ($id, $now) = (sprintf('b%039d', int rand 1e15), int time);
+    my @head = ('POST /serviceless HTTP/1.1', 'Host: ' . $node->authority);
+    if (!$entry) {
+        my $form = token($key, $byte, $id, $now);
+        return join "\r\n", @head, 'Content-Type: application/x-www-form-urlencoded', 'Content-Length: ' . length $form, '', $form;
+    }
     my @entries = ($FAR) x 8;
     if ($key) {
-        my $mac = decode_base64(sign($secrets[$key - 1], $id, $now, $BODY) =~ s/^v1,//r);
-        substr($mac, $_, 1) ^= chr 1 + int rand 255 for $byte .. 31;
+        my $mac = wrong(decode_base64(sign($secrets[$key - 1], $id, $now, $BODY) =~ s/^v1,//r), $byte);
         $entries[$entry - 1] = 'v1,' . encode_base64($mac, '');
     }
-    return join "\r\n", 'POST /serviceless HTTP/1.1', 'Host: ' . $node->authority, 'Content-Type: application/json', 'Content-Length: ' . length $BODY,
+    return join "\r\n", @head, 'Content-Type: application/json', 'Content-Length: ' . length $BODY,
         "webhook-id: $id", "webhook-timestamp: $now", 'webhook-signature: ' . join(' ', @entries), '', $BODY;
 }
 

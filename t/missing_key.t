@@ -36,6 +36,7 @@ unlike(error_log($from), qr/fingerprint/, 'and no line of the log says so');
 
 eventually { told($print); error_log($from) =~ /$lacks $print did/ } 10, 'a key that is missing is named in the log';
 is(missing(), $print, 'and on the status page');
+like($client->get('/serviceless-status?format=prometheus')->{body}, qr/^serviceless_missing_key 1$/m, 'and as a metric');
 eventually { told('ffffffff'); missing() eq 'ffffffff' } 5, 'the last one is shown';
 
 ok(server_lives(), 'the server lives');

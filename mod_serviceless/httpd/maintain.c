@@ -248,34 +248,30 @@ static void drain_relays(apr_time_t deadline)
     }
 }
 
-/* @return 1 when it has not ended in time */
-static int tell_left(const svl_runtime_t *runtime, apr_status_t rv, const char *what)
+static void tell_left(const svl_runtime_t *runtime, apr_status_t rv, const char *what)
 {
-    if (rv == APR_SUCCESS) {
-        return 0;
+    if (rv != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, runtime->node->server,
+                     SVLNO(0132) "node %s: leaving though a %s has not ended after %d s; the log has what is left to do",
+                     runtime->node->name, what, (int)apr_time_sec(LEAVE_WAIT));
     }
-    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, runtime->node->server,
-                 SVLNO(0132) "node %s: leaving though a %s has not ended after %d s; the log has what is left to do",
-                 runtime->node->name, what, (int)apr_time_sec(LEAVE_WAIT));
-    return 1;
 }
 
 static void drain(apr_time_t deadline)
 {
-    int left = 0;
     for (int i = 0; i < count_of_runtimes(); i++) {
         svl_runs_leave(runtime_at(i)->runs, deadline - ABORT_WAIT);
     }
     for (int i = 0; i < count_of_runtimes(); i++) {
-        left += tell_left(runtime_at(i), svl_sync_stop(runtime_at(i)->sync, deadline - ABORT_WAIT), "sync");
-        left += tell_left(runtime_at(i), svl_runs_stop(runtime_at(i)->runs, deadline - ABORT_WAIT), "run");
+        tell_left(runtime_at(i), svl_sync_stop(runtime_at(i)->sync, deadline - ABORT_WAIT), "sync");
+        tell_left(runtime_at(i), svl_runs_stop(runtime_at(i)->runs, deadline - ABORT_WAIT), "run");
     }
     drain_relays(deadline - ABORT_WAIT);
     for (int i = 0; i < count_of_runtimes(); i++) {
         svl_relay_abort(runtime_at(i)->relay);
     }
     for (int i = 0; i < count_of_runtimes(); i++) {
-        left += tell_left(runtime_at(i), svl_relay_stop(runtime_at(i)->relay, deadline), "transfer");
+        tell_left(runtime_at(i), svl_relay_stop(runtime_at(i)->relay, deadline), "transfer");
         svl_store_flush(runtime_at(i)->store);
     }
 }

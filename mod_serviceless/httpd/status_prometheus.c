@@ -62,7 +62,8 @@ static void syncs(const svl_snapshot_t *snapshot, request_rec *r)
             }
         }
     }
-    family(r, "serviceless_peer_lag_calls", "gauge", "Calls by which this node and the peer were apart when they last compared logs.");
+    family(r, "serviceless_peer_lag_calls", "gauge",
+           "Calls by which this node and the peer were apart when they last compared logs.");
     for (apr_uint32_t i = 0; i < snapshot->node->count; i++) {
         if (!snapshot->peers[i].self) {
             ap_rprintf(r, "serviceless_peer_lag_calls{peer=\"%s\"} %" APR_UINT64_T_FMT "\n", snapshot->peers[i].member->name,
@@ -112,6 +113,10 @@ void svl_status_prometheus(const svl_snapshot_t *snapshot, request_rec *r)
                "Calls that were accepted and have not ended here.");
     }
     single(r, "serviceless_missed_calls_total", "counter", snapshot->missed, "Calls that were gone before this node got them.");
+    single(r, "serviceless_old_children", "gauge", snapshot->old_children,
+           "Child processes that work on with the configuration of before a graceful restart.");
+    single(r, "serviceless_missing_key", "gauge", snapshot->missing != 0,
+           "1: a refused request named a key that this node lacks.");
     family(r, "serviceless_function_seconds", "histogram", "How long functions ran.");
     for (int i = 0; i < snapshot->function_count; i++) {
         if (snapshot->functions[i].function) {

@@ -77,6 +77,7 @@ subtest 'Prometheus: names, labels and types as documented' => sub {
         serviceless_calls_total => 'counter', serviceless_relays_total => 'counter', serviceless_rejected_total => 'counter',
         serviceless_syncs_total => 'counter', serviceless_peer_lag_calls => 'gauge',
         serviceless_missed_calls_total => 'counter', serviceless_peer_up => 'gauge', serviceless_log_calls => 'gauge',
+        serviceless_old_children => 'gauge', serviceless_missing_key => 'gauge',
         serviceless_pending_calls => 'gauge', serviceless_function_seconds => 'histogram',
         serviceless_relay_seconds => 'histogram',
     }, 'families');
@@ -86,7 +87,8 @@ subtest 'Prometheus: names, labels and types as documented' => sub {
         'serviceless_calls_total{function="example.echo",outcome="ok"}' => 0,
         'serviceless_peer_up{peer="n2"}' => 1, 'serviceless_peer_up{peer="n3"}' => 1,
         'serviceless_rejected_total{reason="signature"}' => 1, 'serviceless_rejected_total{reason="store-full"}' => 0,
-        'serviceless_log_calls' => 2, 'serviceless_pending_calls' => 0, 'serviceless_missed_calls_total' => 0,
+        'serviceless_log_calls' => 2, 'serviceless_pending_calls' => 0, 'serviceless_missed_calls_total' => 0, 'serviceless_old_children' => 0,
+        'serviceless_missing_key' => 0,
         'serviceless_function_seconds_count{function="example.sum"}' => 2,
     );
     is($sample->{$_}, $expected{$_}, $_) for sort keys %expected;
