@@ -16,6 +16,7 @@
 
 #include "../core/guard.h"
 #include "children.h"
+#include "drain.h"
 #include "gather.h"
 #include "place.h"
 #include "recover.h"
@@ -25,9 +26,6 @@
 #include "sync.h"
 
 #define WAKE_INTERVAL apr_time_from_sec(1)   /* an idle child wakes once a second and no oftener */
-#define LEAVE_WAIT apr_time_from_sec(2)      /* longest that a leaving child waits for its runs and transfers */
-#define ABORT_WAIT apr_time_from_msec(250)   /* the end of that time, for transfers that were aborted */
-#define DRAIN_LOOK apr_time_from_msec(2)     /* between two looks at what is still to be relayed */
 #define HANDLER_WAIT apr_time_from_msec(500) /* for the rest of a signal handler that destroys pools */
 
 /* Not by the clock that an administrator sets back by an hour. */
@@ -61,17 +59,6 @@ static struct {
     int stopped;         /* a stop signal came, and the main thread has not taken it up yet */
     int at_once;         /* exit runs nothing more */
 } child;
-
-/* Grows while nodes that could not be opened at first are opened. */
-static int count_of_runtimes(void)
-{
-    return __atomic_load_n(&child.runtimes->nelts, __ATOMIC_ACQUIRE);
-}
-
-static svl_runtime_t *runtime_at(int i)
-{
-    return APR_ARRAY_IDX(child.runtimes, i, svl_runtime_t *);
-}
 
 static apr_time_t time_of(apr_time_t *atomic)
 {
@@ -148,8 +135,8 @@ static void maintain(svl_runtime_t *runtime, int *leads)
 static int inline_runs(void)
 {
     int running = 0;
-    for (int i = 0; i < count_of_runtimes(); i++) {
-        running += __atomic_load_n(&runtime_at(i)->inline_runs, __ATOMIC_RELAXED);
+    for (int i = 0; i < svl_runtimes_count(child.runtimes); i++) {
+        running += __atomic_load_n(&svl_runtimes_at(child.runtimes, i)->inline_runs, __ATOMIC_RELAXED);
     }
     return running;
 }
@@ -164,10 +151,8 @@ static void check_give_up(void)
     }
     ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
                  SVLNO(0131) "stopping after %d s, though a request goes on, and %d calls still run; they are in the log",
-                 (int)apr_time_sec(LEAVE_WAIT), running);
-    for (int i = 0; i < count_of_runtimes(); i++) { /* the ends of other runs may still wait for it */
-        svl_store_flush(runtime_at(i)->store);
-    }
+                 (int)apr_time_sec(SVL_DRAIN_WAIT), running);
+    svl_drain_flush(child.runtimes);
     _exit(0);
 }
 
@@ -182,17 +167,18 @@ static apr_interval_time_t next_wake(void)
 static void stop_soon(void)
 {
     apr_time_t none = 0;
-    if (!__atomic_compare_exchange_n(&child.give_up, &none, apr_time_now() + LEAVE_WAIT, 0, __ATOMIC_ACQ_REL,
+    if (!__atomic_compare_exchange_n(&child.give_up, &none, apr_time_now() + SVL_DRAIN_WAIT, 0, __ATOMIC_ACQ_REL,
                                      __ATOMIC_ACQUIRE)) {
         return;
     }
     svl_place_leave();
     svl_children_leave();
-    for (int i = 0; i < count_of_runtimes(); i++) {
-        svl_runs_leave(runtime_at(i)->runs, time_of(&child.give_up));
-        svl_relay_abort_probes(runtime_at(i)->relay);
-        svl_gather_abort(runtime_at(i));       /* the MPM closes their clients' connections, so nobody waits for the answers */
-        svl_sync_stop(runtime_at(i)->sync, 0); /* for the reason that turn() gives */
+    for (int i = 0; i < svl_runtimes_count(child.runtimes); i++) {
+        svl_runs_leave(svl_runtimes_at(child.runtimes, i)->runs, time_of(&child.give_up));
+        svl_relay_abort_probes(svl_runtimes_at(child.runtimes, i)->relay);
+        svl_gather_abort(svl_runtimes_at(child.runtimes,
+                                         i)); /* the MPM closes their clients' connections, so nobody waits for the answers */
+        svl_sync_stop(svl_runtimes_at(child.runtimes, i)->sync, 0); /* for the reason that turn() gives */
     }
 }
 
@@ -233,49 +219,6 @@ static void wait_for_turn(void)
     }
 }
 
-/* What was accepted a moment ago is still handed on: nobody else looks for it as soon. */
-static void drain_relays(apr_time_t deadline)
-{
-    apr_uint32_t backlog = 1;
-    while (backlog && apr_time_now() < deadline) {
-        backlog = 0;
-        for (int i = 0; i < count_of_runtimes(); i++) {
-            backlog += svl_relay_backlog(runtime_at(i)->relay);
-        }
-        if (backlog) {
-            apr_sleep(DRAIN_LOOK);
-        }
-    }
-}
-
-static void tell_left(const svl_runtime_t *runtime, apr_status_t rv, const char *what)
-{
-    if (rv != APR_SUCCESS) {
-        ap_log_error(APLOG_MARK, APLOG_WARNING, 0, runtime->node->server,
-                     SVLNO(0132) "node %s: leaving though a %s has not ended after %d s; the log has what is left to do",
-                     runtime->node->name, what, (int)apr_time_sec(LEAVE_WAIT));
-    }
-}
-
-static void drain(apr_time_t deadline)
-{
-    for (int i = 0; i < count_of_runtimes(); i++) {
-        svl_runs_leave(runtime_at(i)->runs, deadline - ABORT_WAIT);
-    }
-    for (int i = 0; i < count_of_runtimes(); i++) {
-        tell_left(runtime_at(i), svl_sync_stop(runtime_at(i)->sync, deadline - ABORT_WAIT), "sync");
-        tell_left(runtime_at(i), svl_runs_stop(runtime_at(i)->runs, deadline - ABORT_WAIT), "run");
-    }
-    drain_relays(deadline - ABORT_WAIT);
-    for (int i = 0; i < count_of_runtimes(); i++) {
-        svl_relay_abort(runtime_at(i)->relay);
-    }
-    for (int i = 0; i < count_of_runtimes(); i++) {
-        tell_left(runtime_at(i), svl_relay_stop(runtime_at(i)->relay, deadline), "transfer");
-        svl_store_flush(runtime_at(i)->store);
-    }
-}
-
 static void turn(int *leads)
 {
     if (time_of(&child.give_up)) {
@@ -286,8 +229,8 @@ static void turn(int *leads)
     }
     svl_runtime_again();
     svl_children_turn();
-    for (int i = 0; i < count_of_runtimes() && !__atomic_load_n(&child.leaving, __ATOMIC_ACQUIRE); i++) {
-        maintain(runtime_at(i), &leads[i]);
+    for (int i = 0; i < svl_runtimes_count(child.runtimes) && !__atomic_load_n(&child.leaving, __ATOMIC_ACQUIRE); i++) {
+        maintain(svl_runtimes_at(child.runtimes, i), &leads[i]);
     }
 }
 
@@ -299,9 +242,9 @@ static void *APR_THREAD_FUNC maintenance(apr_thread_t *thread, void *baton)
         turn(leads);
         wait_for_turn();
     }
-    drain(time_of(&child.deadline));
-    for (int i = 0; i < count_of_runtimes(); i++) {
-        give_up_lead(runtime_at(i), &leads[i]);
+    svl_drain(child.runtimes, time_of(&child.deadline));
+    for (int i = 0; i < svl_runtimes_count(child.runtimes); i++) {
+        give_up_lead(svl_runtimes_at(child.runtimes, i), &leads[i]);
     }
     sem_post(&child.drained);
     if (!child.threaded) {
@@ -323,10 +266,10 @@ static void exit_at_once(void)
 static apr_time_t leave_until(void)
 {
     apr_time_t now = apr_time_now(), give_up = time_of(&child.give_up);
-    if (!give_up || give_up > now + LEAVE_WAIT) {
-        return now + LEAVE_WAIT;
+    if (!give_up || give_up > now + SVL_DRAIN_WAIT) {
+        return now + SVL_DRAIN_WAIT;
     }
-    return give_up > now + ABORT_WAIT ? give_up : now + ABORT_WAIT;
+    return give_up > now + SVL_DRAIN_ABORT ? give_up : now + SVL_DRAIN_ABORT;
 }
 
 apr_status_t svl_maintain_leave(void *unused)
@@ -340,21 +283,21 @@ apr_status_t svl_maintain_leave(void *unused)
     svl_place_leave();
     svl_children_leave();
     __atomic_store_n(&child.deadline, leave_until(), __ATOMIC_RELEASE);
-    for (int i = 0; i < count_of_runtimes(); i++) {
-        __atomic_store_n(&runtime_at(i)->stopping, 1, __ATOMIC_RELEASE);
-        svl_relay_abort_probes(runtime_at(i)->relay);
-        svl_gather_abort(runtime_at(i));
+    for (int i = 0; i < svl_runtimes_count(child.runtimes); i++) {
+        __atomic_store_n(&svl_runtimes_at(child.runtimes, i)->stopping, 1, __ATOMIC_RELEASE);
+        svl_relay_abort_probes(svl_runtimes_at(child.runtimes, i)->relay);
+        svl_gather_abort(svl_runtimes_at(child.runtimes, i));
     }
     __atomic_store_n(&child.leaving, 1, __ATOMIC_RELEASE);
     rouse();
-    drained = wait_for(&child.drained, LEAVE_WAIT + ABORT_WAIT);
+    drained = wait_for(&child.drained, SVL_DRAIN_WAIT + SVL_DRAIN_ABORT);
     /* Nothing is freed, and exit ends the process at once: a thread may run on, and its memory and code must stay; and this may be a signal
      * handler, where nothing is to be freed at all. */
     __atomic_store_n(&child.at_once, 1, __ATOMIC_RELEASE);
     if (drained && child.threaded) {
         apr_thread_join(&ignored, child.thread);
-        for (int i = 0; i < count_of_runtimes(); i++) {
-            __atomic_store_n(&runtime_at(i)->node->runtime, NULL, __ATOMIC_RELEASE);
+        for (int i = 0; i < svl_runtimes_count(child.runtimes); i++) {
+            __atomic_store_n(&svl_runtimes_at(child.runtimes, i)->node->runtime, NULL, __ATOMIC_RELEASE);
         }
     }
     return APR_SUCCESS;
@@ -369,9 +312,7 @@ apr_status_t svl_maintain_start(const apr_array_header_t *runtimes, apr_pool_t *
     apr_status_t rv;
     child.runtimes = runtimes;
     child.threaded = !main;
-    if (main) {
-        child.main = *main;
-    }
+    child.main = main ? *main : pthread_self();
     child.generation = ap_scoreboard_image->global->running_generation;
     sem_init(&child.wake, 0, 0);
     sem_init(&child.drained, 0, 0);

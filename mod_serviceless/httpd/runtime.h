@@ -39,6 +39,17 @@ typedef struct svl_runtime_t {
     apr_array_header_t *signers;  /**< svl_signer_t *: free ones */
 } svl_runtime_t;
 
+/** Those of a child: svl_runtime_t *, an array that grows while nodes are opened that could not be at first. */
+static inline int svl_runtimes_count(const apr_array_header_t *runtimes)
+{
+    return __atomic_load_n(&runtimes->nelts, __ATOMIC_ACQUIRE);
+}
+
+static inline svl_runtime_t *svl_runtimes_at(const apr_array_header_t *runtimes, int i)
+{
+    return APR_ARRAY_IDX(runtimes, i, svl_runtime_t *);
+}
+
 /** child_init: opens every node.  A failure is logged and leaves that node answering 503 until it can be opened: it must not end the
  * child, or the server forks for ever. */
 void svl_runtime_start(apr_pool_t *pchild, server_rec *main_server);
