@@ -91,11 +91,15 @@ static void settle(svl_receipt_t *receipt, int groups)
     const svl_function_t **function = receipt->functions;
     for (int g = 0; g < groups; g++) {
         svl_store_batch_t *batch = &receipt->batches[g];
-        /* Duplicates are not relayed again: that is how a loop ends. */
+        /* Duplicates are not relayed again: that is how a loop ends.  But one that sync brought before has not been so far; and routes
+         * only get shorter. */
         if (batch->route && batch->appended) {
             svl_relay_push(runtime->relay, batch->first, batch->appended, &receipt->routes[g], NULL, batch->arity);
         }
         for (apr_uint32_t i = 0; i < batch->count; i++) {
+            if (batch->entries[i].unrouted) {
+                svl_relay_push(runtime->relay, batch->entries[i].position, 1, &receipt->routes[g], NULL, batch->arity);
+            }
             settle_entry(receipt, &batch->entries[i], *function++);
         }
     }

@@ -79,7 +79,9 @@ static apr_status_t append(svl_change_t *change, const svl_change_stream_t *stre
     }
     svl_records_put_number(number, stream->number, entry->seq);
     status = svl_change_put(change, SVL_TABLE_NUMBERS, number, sizeof(number), key, sizeof(key));
-    return status || !entry->every || flags ? status : svl_change_put(change, SVL_TABLE_EVERY, key, sizeof(key), "", 0);
+    return status || !entry->every || flags & ~SVL_RECORDS_CALL_UNROUTED
+               ? status
+               : svl_change_put(change, SVL_TABLE_EVERY, key, sizeof(key), "", 0);
 }
 
 /* Takes the id for the next position.  @return APR_EEXIST with the position of its first entry */
@@ -184,7 +186,7 @@ static apr_status_t take_back(svl_change_t *change, const svl_change_stream_t *o
 }
 
 /* Refused ones and conflicts are only covered here: their records come after those of the batch that are relayed. */
-static apr_status_t accept_foreign(svl_change_t *change, svl_store_entry_t *entry, apr_time_t now)
+static apr_status_t accept_foreign(svl_change_t *change, svl_store_entry_t *entry, int routed, apr_time_t now)
 {
     int own = !strcmp(entry->origin, change->store->node.name);
     svl_change_stream_t *stream;
@@ -233,7 +235,7 @@ static apr_status_t accept_foreign(svl_change_t *change, svl_store_entry_t *entr
     if (status || entry->verdict == SVL_STORE_CONFLICT) {
         return status;
     }
-    status = append(change, stream, entry, flags, now);
+    status = append(change, stream, entry, routed ? flags : flags | SVL_RECORDS_CALL_UNROUTED, now);
     return status || entry->verdict != SVL_STORE_ALIAS ? status : add_alias(change, entry);
 }
 
@@ -274,7 +276,11 @@ static apr_status_t accept_batch(svl_change_t *change, svl_store_batch_t *batch,
         svl_store_entry_t *entry = &batch->entries[i];
 
         entry->position = 0;
-        status = is_own(entry) ? accept_own(change, entry, now) : accept_foreign(change, entry, now);
+        entry->unrouted = 0;
+        status = is_own(entry) ? accept_own(change, entry, now) : accept_foreign(change, entry, batch->route != NULL, now);
+        if (!status && batch->route && entry->verdict == SVL_STORE_DUPLICATE && !is_own(entry)) {
+            status = svl_same_unrouted(change, entry);
+        }
         if (status) {
             return status;
         }

@@ -61,6 +61,15 @@ static apr_status_t has_id(svl_change_t *change, apr_uint64_t position, const sv
     return APR_SUCCESS;
 }
 
+apr_status_t svl_same_unrouted(svl_change_t *change, svl_store_entry_t *entry)
+{
+    svl_records_call_t held;
+    apr_status_t status = get_call(change, entry->position, &held);
+
+    entry->unrouted = !status && (held.flags & SVL_RECORDS_CALL_UNROUTED) != 0;
+    return status == APR_NOTFOUND ? SVL_EDAMAGED : status;
+}
+
 apr_status_t svl_same_number(svl_change_t *change, const svl_change_stream_t *stream, svl_store_entry_t *entry)
 {
     unsigned char number[SVL_RECORDS_NUMBER_SIZE];

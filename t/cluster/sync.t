@@ -3,6 +3,7 @@
 # The repair path: what relay could not deliver arrives by comparing logs, in both directions, once a node.
 use strict;
 use warnings;
+use Client qw(make_id);
 use Fleet;
 use List::Util qw(max);
 use Proc qw(memory);
@@ -56,6 +57,28 @@ subtest 'a node that was down has what it missed within two intervals, and runs 
     $fleet->once([@before, @ids], 'each ran once on each node, those from before the crash too');
     equal_soon('then their logs are equal', $fleet->nodes);
     eventually { (member($n1, 'n3')->{lag_calls} // 1) == 0 } 20, 'and the status shows no lag';
+};
+
+subtest 'a route reaches those behind a node that sync was quicker with' => sub {
+    my $fleet = Fleet->new(nodes => 3, directives => "ServicelessSyncInterval 1h\n")->start;
+    my ($n1, $n2, $n3) = $fleet->nodes;
+    my $seq = 0;
+    my $line = sub {
+        return {id => make_id(), function => 'runlog.note', args => [], kwargs => {}, origin => 'n1', set => 'all', epoch => '0123456789abcdef',
+                seq => ++$seq, issued => int 1000 * time, ttl => 600};
+    };
+    my ($synced, $relayed, $last) = map { $line->() } 1 .. 3;
+    is($n2->relay('n1', [], [$synced])->{json}{accepted}, 1, 'a call comes as sync brings it: without a route');
+    is($n2->relay('n1', ['n3'], [$relayed])->{json}{accepted}, 1, 'another one with a route');
+    eventually { $fleet->arrived([$relayed->{id}], $n2, $n3) } 10, 'which is taken';
+    is($n3->runs($synced->{id}), 0, 'that of the first one has not come');
+    is($n2->relay('n1', ['n3'], [$synced])->{json}{duplicates}, 1, 'then it comes, with a call that is known');
+    eventually { $fleet->arrived([$synced->{id}], $n2, $n3) } 10, 'and is taken all the same';
+    is($n2->relay('n1', ['n3'], [$relayed])->{json}{duplicates}, 1, 'what was handed on already comes once more');
+    is($n2->relay('n1', ['n3'], [$last])->{json}{accepted}, 1, 'and something new');
+    eventually { $fleet->arrived([$last->{id}], $n2, $n3) } 10, 'which is taken';
+    eventually { (member($n2, 'n3')->{relays}{ok} // 0) == 3 } 10, 'three messages in all: a duplicate is handed on no more';
+    $fleet->once([map { $_->{id} } $synced, $relayed, $last], 'each ran once', living => [$n2, $n3]);
 };
 
 # Long intervals: what arrives here is not sent because an interval is over.

@@ -45,6 +45,28 @@ static void same_id_twice_in_one_batch_is_a_duplicate(void **state)
     assert_int_equal(count_log(f->store).pending, 3);
 }
 
+static void of_duplicates_those_are_told_that_came_without_a_route(void **state)
+{
+    fixture_t *f = *state;
+    svl_store_entry_t synced = foreign_call(f->p, "synced", "b", 1, "x"), relayed = foreign_call(f->p, "relayed", "b", 2, "x");
+    svl_store_entry_t again[2] = {synced, relayed};
+    svl_store_batch_t batch;
+
+    assert_int_equal(accept_all(f->store, &synced, 1, NULL, &batch), APR_SUCCESS);
+    assert_int_equal(accept_all(f->store, &relayed, 1, "c d", &batch), APR_SUCCESS);
+    assert_int_equal(synced.unrouted + relayed.unrouted, 0);
+    assert_int_equal(accept_all(f->store, again, 2, "c d", &batch), APR_SUCCESS);
+    assert_int_equal(batch.appended, 0);
+    assert_int_equal(again[0].unrouted, 1);
+    assert_int_equal(again[0].position, synced.position);
+    assert_int_equal(again[1].unrouted, 0);
+    assert_int_equal(accept_all(f->store, again, 2, NULL, &batch), APR_SUCCESS);
+    assert_int_equal(again[0].unrouted, 0);
+    svl_store_relayed(f->store, synced.position); /* as after handing it on: there is no route to end */
+    assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
+    assert_int_equal(count_log(f->store).pending, 2);
+}
+
 static void own_numbers_are_consecutive_in_each_stream(void **state)
 {
     fixture_t *f = *state;
@@ -352,6 +374,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(same_id_twice_is_a_duplicate_and_writes_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(same_id_twice_in_one_batch_is_a_duplicate, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(of_duplicates_those_are_told_that_came_without_a_route, set_up, tear_down),
         cmocka_unit_test_setup_teardown(own_numbers_are_consecutive_in_each_stream, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_id_under_two_numbers_is_an_alias_or_a_conflict, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_number_under_two_ids_is_refused, set_up, tear_down),
