@@ -38,8 +38,11 @@ void svl_children_before_call(void);
  * could not be had so far; and wakes it where nobody else did. */
 void svl_children_turn(void);
 
-/** The thread begins nothing any more: no request comes that would see it; and at an ungraceful stop the MPM closes files under it. */
+/** Nothing is begun any more: no request comes that would see it; and at an ungraceful stop the MPM closes files under the thread. */
 void svl_children_leave(void);
+
+/** @return nonzero when svl_children_leave was called */
+int svl_children_left(void);
 
 /** The maintenance thread of the leading child: publishes what is listed in the log and was not published, as by a process that ended in
  * between, or one of the last generation that knows another segment. */

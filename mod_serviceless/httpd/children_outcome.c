@@ -64,7 +64,7 @@ static apr_status_t read_state(svl_runtime_t *runtime, apr_uint64_t position, st
 }
 
 /* Where no child is left of those that were to run it, or its function was not there when it came, those that live now are to: it is
- * announced to them.  @return APR_EEXIST: that was done often enough */
+ * announced to them.  @return APR_EEXIST: that was done often enough; APR_EAGAIN: this child is leaving */
 static apr_status_t announce_again(svl_runtime_t *runtime, apr_uint64_t position, state_t *state)
 {
     apr_uint32_t all = 0;
@@ -74,6 +74,9 @@ static apr_status_t announce_again(svl_runtime_t *runtime, apr_uint64_t position
         svl_place_count(runtime->node, state->listed, &all);
     }
     if (!all && state->outcome == SVL_OUTCOME_PENDING && !svl_kept_find(runtime->kept, position, NULL, NULL)) {
+        if (svl_children_left()) {
+            return APR_EAGAIN; /* at a stop no child counts, and perhaps none has run it */
+        }
         rv = svl_store_announce(runtime->store, position, &state->listed);
         if (rv == APR_SUCCESS) {
             svl_place_publish(runtime->node, state->listed);

@@ -19,11 +19,8 @@ typedef struct svl_children_t {
 
 /** With the lock: runs what is new, unless the child is leaving.
  * @param open nonzero: in a request's thread of prefork
- * @return APR_SUCCESS when nothing is left; or the log failed (logged once) */
+ * @return APR_SUCCESS when nothing is left; APR_EAGAIN: the child is leaving; or the log failed (logged once) */
 apr_status_t svl_children_run(svl_runtime_t *runtime, int open);
-
-/** @return nonzero when this child is leaving */
-int svl_children_left(void);
 
 /** @return nonzero when this thread is inside of that */
 int svl_children_inside(void);

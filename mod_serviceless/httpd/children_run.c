@@ -170,7 +170,9 @@ apr_status_t svl_children_run(svl_runtime_t *runtime, int open)
         }
         rv = take(runtime, items, &count, p);
         if (!run_items(runtime, items, count, open, p)) {
-            break;
+            apr_pool_destroy(p);
+            inside = 0;
+            return APR_EAGAIN;
         }
         if (rv == APR_SUCCESS && count < TAKE_MAX) { /* all that was there when it was read, so all below `every` */
             looked = every == SVL_SHARED_LOOK;

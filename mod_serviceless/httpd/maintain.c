@@ -149,9 +149,12 @@ static void check_give_up(void)
     if ((!running && !__atomic_load_n(&child.stopped, __ATOMIC_ACQUIRE)) || apr_time_now() < time_of(&child.give_up)) {
         return;
     }
-    ap_log_error(APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
-                 SVLNO(0131) "stopping after %d s, though a request goes on, and %d calls still run; they are in the log",
-                 (int)apr_time_sec(SVL_DRAIN_WAIT), running);
+    ap_log_error(
+        APLOG_MARK, APLOG_WARNING, 0, ap_server_conf,
+        SVLNO(
+            0131) "stopping after %d s, though a request of a call has not ended (calls that still run: %d); the log has what "
+                  "is left to do",
+        (int)apr_time_sec(SVL_DRAIN_WAIT), running);
     svl_drain_flush(child.runtimes);
     _exit(0);
 }
@@ -191,8 +194,8 @@ static void rouse(void)
     }
 }
 
-/* Under prefork a call's request blocks the signals of a stop, and nobody says that one came: this thread takes it then, and leaves it to
- * the request's end, or to the end of its time. */
+/* Under prefork a call's request blocks the signals of a stop, and nobody says that one came: this thread takes it then (or now and then a
+ * moment before an idle main thread), and leaves it to the end of that, or to the end of its time. */
 static void wait_for_stop(void)
 {
     const struct timespec wait = {.tv_sec = apr_time_sec(WAKE_INTERVAL)};

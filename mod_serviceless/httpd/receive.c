@@ -85,21 +85,35 @@ static void settle_entry(svl_receipt_t *receipt, svl_store_entry_t *entry, const
     }
 }
 
+/* Runs of consecutive positions together. */
+static void pass_unrouted(const svl_receipt_t *receipt, const svl_store_batch_t *batch, const svl_route_t *route)
+{
+    apr_uint64_t first = 0;
+    apr_uint32_t count = 0;
+    for (apr_uint32_t i = 0; i <= batch->count; i++) {
+        const svl_store_entry_t *entry = i < batch->count && batch->entries[i].unrouted ? &batch->entries[i] : NULL;
+        if (count && (!entry || entry->position != first + count)) {
+            svl_relay_pass(receipt->runtime->relay, first, count, route, batch->arity);
+            count = 0;
+        }
+        if (entry) {
+            first = count++ ? first : entry->position;
+        }
+    }
+}
+
 static void settle(svl_receipt_t *receipt, int groups)
 {
     svl_runtime_t *runtime = receipt->runtime;
     const svl_function_t **function = receipt->functions;
     for (int g = 0; g < groups; g++) {
         svl_store_batch_t *batch = &receipt->batches[g];
-        /* Duplicates are not relayed again: that is how a loop ends.  But one that sync brought before has not been so far; and routes
-         * only get shorter. */
+        /* A call is handed on once: duplicates are not, but with the first route that comes. */
         if (batch->route && batch->appended) {
             svl_relay_push(runtime->relay, batch->first, batch->appended, &receipt->routes[g], NULL, batch->arity);
         }
+        pass_unrouted(receipt, batch, &receipt->routes[g]);
         for (apr_uint32_t i = 0; i < batch->count; i++) {
-            if (batch->entries[i].unrouted) {
-                svl_relay_push(runtime->relay, batch->entries[i].position, 1, &receipt->routes[g], NULL, batch->arity);
-            }
             settle_entry(receipt, &batch->entries[i], *function++);
         }
     }

@@ -65,7 +65,7 @@ typedef struct svl_shared_node_t {
 typedef struct svl_shared_place_t {
     apr_int64_t pid;                            /**< 0: free */
     apr_int32_t generation;                     /**< of the server's, as httpd counts graceful restarts */
-    apr_uint32_t leaving;                       /**< nonzero: it goes on running entries, but is not waited for */
+    apr_uint32_t leaving;                       /**< nonzero: it is not waited for */
     apr_uint32_t waiting;                       /**< requests that wait for outcomes of other nodes */
     apr_uint32_t woken;                         /**< nonzero: `wake` was posted, and its thread has not heard it yet */
     sem_t wake;                                 /**< process-shared: what its thread of children.c waits for */

@@ -153,7 +153,7 @@ static svl_peer_sync_e ask_page(dialog_t *dialog, answer_t *answer, apr_pool_t *
     return ask(dialog, &line, answer, p);
 }
 
-/* What was logged later is left to relay: a call that comes by sync first is not relayed to those behind it.  While a peer was down,
+/* What was logged later is left to relay: what sync brings is brought once too often.  While a peer was down,
  * relay has passed it over. */
 static apr_time_t settled(const dialog_t *dialog)
 {

@@ -201,6 +201,9 @@ static apr_status_t accept_foreign(svl_change_t *change, svl_store_entry_t *entr
     memcpy(entry->stamped, entry->epoch, sizeof(entry->stamped));
     if (svl_vector_covers(stream->numbers, entry->seq)) {
         status = svl_same_number(change, stream, entry);
+        if (!status && routed && entry->verdict == SVL_STORE_DUPLICATE) {
+            status = svl_same_unrouted(change, stream, entry);
+        }
         return own && !status && !entry->refused && entry->verdict == SVL_STORE_STREAM_CONFLICT
                    ? take_back(change, stream, entry, now)
                    : status;
@@ -278,9 +281,6 @@ static apr_status_t accept_batch(svl_change_t *change, svl_store_batch_t *batch,
         entry->position = 0;
         entry->unrouted = 0;
         status = is_own(entry) ? accept_own(change, entry, now) : accept_foreign(change, entry, batch->route != NULL, now);
-        if (!status && batch->route && entry->verdict == SVL_STORE_DUPLICATE && !is_own(entry)) {
-            status = svl_same_unrouted(change, entry);
-        }
         if (status) {
             return status;
         }

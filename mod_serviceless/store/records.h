@@ -45,8 +45,8 @@
 #define SVL_RECORDS_POSITION_SIZE 8
 #define SVL_RECORDS_NUMBER_SIZE 12
 #define SVL_RECORDS_ALIAS_SIZE (SVL_NAME_ID_MAX + 9)
-#define SVL_RECORDS_STREAM_SIZE 20 /**< without the numbers */
-#define SVL_RECORDS_WORK_SIZE 29   /**< without states and route */
+#define SVL_RECORDS_STREAM_SIZE 20  /**< without the numbers */
+#define SVL_RECORDS_WORK_SIZE 29    /**< without states and route */
 #define SVL_RECORDS_EVERY_SIZE 9
 #define SVL_RECORDS_AGAIN_SIZE 16
 #define SVL_RECORDS_OUTCOME_SIZE 17 /**< without the text */
@@ -95,11 +95,11 @@ typedef struct svl_records_node_t {
     apr_size_t name_length;
 } svl_records_node_t;
 
-#define SVL_RECORDS_CALL_ALIAS 1     /**< the id has an earlier entry */
-#define SVL_RECORDS_CALL_REFUSED 2   /**< holds an id instead of a line */
-#define SVL_RECORDS_CALL_IDLE 4      /**< this node is not to run it */
-#define SVL_RECORDS_CALL_UNROUTED 16 /**< came from a peer that named no node behind this one, by sync for example */
-#define SVL_RECORDS_CALL_MISSED 8    /**< no call, of no stream: tells how many were given up */
+#define SVL_RECORDS_CALL_ALIAS 1   /**< the id has an earlier entry */
+#define SVL_RECORDS_CALL_REFUSED 2 /**< holds an id instead of a line */
+#define SVL_RECORDS_CALL_IDLE 4    /**< this node is not to run it */
+#define SVL_RECORDS_CALL_MISSED 8  /**< no call, of no stream: tells how many were given up */
+#define SVL_RECORDS_CALL_UNROUTED 16 /**< no route has come with it: by sync, or as the last of its route */
 
 typedef struct svl_records_call_t {
     apr_time_t arrived;
@@ -114,8 +114,8 @@ typedef struct svl_records_call_t {
 
 typedef struct svl_records_stream_t {
     apr_uint32_t number;
-    apr_uint64_t pruned; /**< numbers up to this one are not held */
-    apr_int64_t latest;  /**< milliseconds; the newest `issued` of its entries, or arrival where that is earlier; negative:
+    apr_uint64_t pruned;          /**< numbers up to this one are not held */
+    apr_int64_t latest;           /**< milliseconds; the newest `issued` of its entries, or arrival where that is earlier; negative:
                                        none was ever seen, and the last ones were given up at this time */
     const unsigned char *numbers; /**< borrowed */
     apr_size_t length;

@@ -61,13 +61,27 @@ static apr_status_t has_id(svl_change_t *change, apr_uint64_t position, const sv
     return APR_SUCCESS;
 }
 
-apr_status_t svl_same_unrouted(svl_change_t *change, svl_store_entry_t *entry)
+apr_status_t svl_same_unrouted(svl_change_t *change, const svl_change_stream_t *stream, svl_store_entry_t *entry)
 {
+    static const unsigned char kinds = SVL_RECORDS_CALL_UNROUTED | SVL_RECORDS_CALL_ALIAS | SVL_RECORDS_CALL_REFUSED;
+    unsigned char key[SVL_RECORDS_POSITION_SIZE], *bytes;
     svl_records_call_t held;
     apr_status_t status = get_call(change, entry->position, &held);
 
-    entry->unrouted = !status && (held.flags & SVL_RECORDS_CALL_UNROUTED) != 0;
-    return status == APR_NOTFOUND ? SVL_EDAMAGED : status;
+    if (status) {
+        return status == APR_NOTFOUND ? SVL_EDAMAGED : status;
+    }
+    if (held.seq != entry->seq || held.stream != stream->number || (held.flags & kinds) != SVL_RECORDS_CALL_UNROUTED
+        || !svl_change_room(change, SVL_RECORDS_CALL_SIZE + held.length)) {
+        return APR_SUCCESS;
+    }
+    entry->unrouted = 1;
+    held.flags &= (unsigned char)~SVL_RECORDS_CALL_UNROUTED;
+    bytes = apr_palloc(change->pool, SVL_RECORDS_CALL_SIZE + held.length);
+    svl_records_put_call(bytes, &held);
+    memcpy(bytes + SVL_RECORDS_CALL_SIZE, held.text, held.length);
+    svl_records_put64(key, entry->position);
+    return svl_change_put(change, SVL_TABLE_CALLS, key, sizeof(key), bytes, SVL_RECORDS_CALL_SIZE + held.length);
 }
 
 apr_status_t svl_same_number(svl_change_t *change, const svl_change_stream_t *stream, svl_store_entry_t *entry)

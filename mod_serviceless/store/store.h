@@ -33,13 +33,13 @@
 typedef struct svl_store_t svl_store_t;
 
 typedef struct svl_store_options_t {
-    const char *directory;  /**< of this node alone */
-    const char *node;       /**< its name, kept in the file; another one is refused */
-    apr_uint64_t size;      /**< bytes; upper bound of the file */
-    int durable;            /**< nonzero: fsync before svl_store_accept returns */
-    unsigned int readers;   /**< read transactions at the same time, of all processes */
+    const char *directory; /**< of this node alone */
+    const char *node;      /**< its name, kept in the file; another one is refused */
+    apr_uint64_t size;     /**< bytes; upper bound of the file */
+    int durable;           /**< nonzero: fsync before svl_store_accept returns */
+    unsigned int readers;  /**< read transactions at the same time, of all processes */
     unsigned int processes; /**< that may have it open at the same time */
-    int guard_signals;      /**< nonzero: block signals inside (prefork destroys pools in the signal handler) */
+    int guard_signals;     /**< nonzero: block signals inside (prefork destroys pools in the signal handler) */
     int set_aside_damaged; /**< nonzero: svl_store_prepare reads the log first (store/verify.h), and sets a damaged one aside and begins
                                 a new one, instead of refusing; unless somebody uses it: then it tells them by a mark, and refuses */
     const svl_log_t *log;
@@ -87,9 +87,9 @@ typedef enum {
     SVL_STORE_STREAM_CONFLICT, /**< the number is here with another id: refused; nothing was written; position: the other one's.
                                     Not for this node's own numbers: then the call was given a number of the current epoch,
                                     begun for it if need be, and is NEW */
-    SVL_STORE_SCATTERED, /**< its stream would have more gaps than SVL_VECTOR_RANGES_MAX: refused until lower ones came; nothing was
+    SVL_STORE_SCATTERED,       /**< its stream would have more gaps than SVL_VECTOR_RANGES_MAX: refused until lower ones came; nothing was
                                     written */
-    SVL_STORE_COVERED /**< the number is covered, its entry not held any more (pruned): a duplicate; position is 0 */
+    SVL_STORE_COVERED          /**< the number is covered, its entry not held any more (pruned): a duplicate; position is 0 */
 } svl_store_verdict_e;
 
 /** One call to be accepted.  Text is borrowed until svl_store_accept returns. */
@@ -108,7 +108,7 @@ typedef struct svl_store_entry_t {
     /* out */
     svl_store_verdict_e verdict;
     apr_uint64_t position;
-    int unrouted; /**< of a duplicate that a batch with a route brings: it has come without one so far, so nobody has handed it on */
+    int unrouted; /**< of a duplicate that a batch with a route brings: it is the first one that does, so nobody has handed the call on */
     char stamped[SVL_NAME_EPOCH + 1]; /**< the epoch it has */
 } svl_store_entry_t;
 
@@ -184,7 +184,7 @@ typedef struct svl_store_record_t {
     apr_time_t ended;
     const char *text; /**< as in svl_store_outcome_t; not terminated */
     apr_size_t text_length;
-    int dropped; /**< nonzero: there was a text, but no room for it */
+    int dropped;              /**< nonzero: there was a text, but no room for it */
 } svl_store_record_t;
 
 /** A read transaction.  Short: it keeps old pages from being reused.  May be begun and ended in different threads, one at a
@@ -210,8 +210,7 @@ typedef struct svl_store_listing_t {
  * @return APR_SUCCESS or APR_NOTFOUND at the end */
 apr_status_t svl_store_every(svl_store_reader_t *reader, svl_store_listing_t *listing);
 
-#define SVL_STORE_ANNOUNCED_MAX                                                                                                \
-    2 /**< times that an entry is announced again, so that a call that ends every child ends no more */
+#define SVL_STORE_ANNOUNCED_MAX 2 /**< times that an entry is announced again, so that a call that ends every child ends no more */
 
 /** Where an entry is listed.
  * @param position its own; that at which it was announced last; 0: it is not listed

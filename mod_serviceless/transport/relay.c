@@ -83,7 +83,7 @@ static void enqueue(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, 
     if (relay->waiting < SVL_RELAY_QUEUE_MAX) {
         batch = svl_relay_queue_batch(relay, first, count, route, ring, arity);
     }
-    if (!batch) { /* its route stays in the log */
+    if (!batch) { /* its route, if that is from the log, stays there */
         if (svl_relay_once_a_second(&relay->logged)) {
             svl_log_write(relay->options.log, SVL_LOG_MARK, SVL_LOG_WARNING, APR_SUCCESS,
                           SVLNO(0311) "more than %d routes wait, or there is no memory: they are left to sync",
@@ -123,6 +123,11 @@ void svl_relay_push(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, 
                     const svl_route_t *ring, apr_uint32_t arity)
 {
     push(relay, first, count, route, ring, arity, 1);
+}
+
+void svl_relay_pass(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, const svl_route_t *route, apr_uint32_t arity)
+{
+    push(relay, first, count, route, NULL, arity, 0);
 }
 
 void svl_relay_show(svl_relay_t *relay, apr_uint64_t position, apr_uint32_t node)

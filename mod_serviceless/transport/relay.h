@@ -66,6 +66,9 @@ apr_status_t svl_relay_create(svl_relay_t **relay, const svl_relay_options_t *op
 void svl_relay_push(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, const svl_route_t *route,
                     const svl_route_t *ring, apr_uint32_t arity);
 
+/** Hands calls on that came before, by sync, without a route.  None is in the log: it is lost with this process, and sync has it then. */
+void svl_relay_pass(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, const svl_route_t *route, apr_uint32_t arity);
+
 /** Sends a call that is in the log to one more node, once.  The work that the log has for its batch stays as it is, whatever comes of
  * this. */
 void svl_relay_show(svl_relay_t *relay, apr_uint64_t position, apr_uint32_t node);

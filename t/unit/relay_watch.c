@@ -71,7 +71,7 @@ static void a_peer_that_answered_since_is_not_asked(void **state)
     assert_int_equal(requests(&fleet->nodes[2]), 0);
 }
 
-/* Directly: some of them may have it by sync already, and would not hand it on. */
+/* Directly: some of them may have had it already, and would not hand it on. */
 static void every_node_behind_a_peer_that_is_gone_gets_the_call(void **state)
 {
     fleet_t *fleet = fleet_that_watches(*state, 5);

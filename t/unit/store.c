@@ -60,7 +60,7 @@ static void of_duplicates_those_are_told_that_came_without_a_route(void **state)
     assert_int_equal(again[0].unrouted, 1);
     assert_int_equal(again[0].position, synced.position);
     assert_int_equal(again[1].unrouted, 0);
-    assert_int_equal(accept_all(f->store, again, 2, NULL, &batch), APR_SUCCESS);
+    assert_int_equal(accept_all(f->store, again, 2, "c d", &batch), APR_SUCCESS); /* then it has come with one */
     assert_int_equal(again[0].unrouted, 0);
     svl_store_relayed(f->store, synced.position); /* as after handing it on: there is no route to end */
     assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
