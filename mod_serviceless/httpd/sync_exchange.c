@@ -153,8 +153,7 @@ static svl_peer_sync_e ask_page(dialog_t *dialog, answer_t *answer, apr_pool_t *
     return ask(dialog, &line, answer, p);
 }
 
-/* What was logged later is left to relay: what sync brings is brought once too often.  While a peer was down,
- * relay has passed it over. */
+/* What was logged later is left to relay, which is perhaps about to bring it.  While a peer was down, relay has passed it over. */
 static apr_time_t settled(const dialog_t *dialog)
 {
     apr_time_t old = apr_time_now() - SVL_SYNC_YOUNG;

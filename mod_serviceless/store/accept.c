@@ -201,7 +201,7 @@ static apr_status_t accept_foreign(svl_change_t *change, svl_store_entry_t *entr
     memcpy(entry->stamped, entry->epoch, sizeof(entry->stamped));
     if (svl_vector_covers(stream->numbers, entry->seq)) {
         status = svl_same_number(change, stream, entry);
-        if (!status && routed && entry->verdict == SVL_STORE_DUPLICATE) {
+        if (!status && routed && !entry->refused && entry->verdict == SVL_STORE_DUPLICATE) {
             status = svl_same_unrouted(change, stream, entry);
         }
         return own && !status && !entry->refused && entry->verdict == SVL_STORE_STREAM_CONFLICT

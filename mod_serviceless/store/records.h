@@ -99,7 +99,7 @@ typedef struct svl_records_node_t {
 #define SVL_RECORDS_CALL_REFUSED 2 /**< holds an id instead of a line */
 #define SVL_RECORDS_CALL_IDLE 4    /**< this node is not to run it */
 #define SVL_RECORDS_CALL_MISSED 8  /**< no call, of no stream: tells how many were given up */
-#define SVL_RECORDS_CALL_UNROUTED 16 /**< no route has come with it: by sync, or as the last of its route */
+#define SVL_RECORDS_CALL_UNROUTED 16 /**< no route has come with it: it came by sync, or at the end of its route */
 
 typedef struct svl_records_call_t {
     apr_time_t arrived;
