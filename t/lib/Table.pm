@@ -12,7 +12,7 @@ use Exporter qw(import);
 use Fleet;
 use Fleet::Edit qw(write_file);
 
-our @EXPORT = qw(began missed_in ran table_fleet write_table);
+our @EXPORT = qw(began began_after missed_in ran table_fleet write_table);
 
 # Options as for Fleet->new.
 sub table_fleet {
@@ -55,6 +55,17 @@ sub ran {
 sub began {
     my ($node) = @_;
     return map { $_->[1] => 1 } grep { $_->[0] eq 'began' } _lines($node);
+}
+
+# The children that began when a call had run for the last time, so that it is no news to them: (pid => 1).
+sub began_after {
+    my ($node, $id) = @_;
+    my %after;
+    for (_lines($node)) {
+        if ($_->[0] eq 'began') { $after{$_->[1]} = 1 }
+        elsif ($_->[2] eq $id) { %after = () }
+    }
+    return %after;
 }
 
 # How many calls the children were told to have missed: (pid => [number, …]).
