@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # MPMs: event prefork
+# Alone on the machine.
 # No row of its own: a fleet under load while, again and again, some node is killed, stopped, frozen or cut off, and comes back.
 #
 # Three origins take calls at an even rate; a call without an answer, or with 5xx, is sent again with the same id to the next of them

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # MPMs: event
+# Alone on the machine.
 # Row 23: a node joins a set, leaves it, is replaced by one of another name; under load, by a roll-out during which some nodes have the
 # old configuration and some the new one.  Nothing blocks: no call is refused, nobody waits, and all who are in the set have all.
 use strict;

@@ -142,6 +142,7 @@ sub _run {
 
 sub _serve {
     my ($self, $socket) = @_;
+    return unless IO::Select->new($socket)->can_read(30); # the mode is that of when the request comes
     my $mode = $self->_mode;
     return $self->_pass($socket) if $mode eq 'pass';
     my $request = Played::_request($socket, time + 30) or return;
@@ -151,21 +152,25 @@ sub _serve {
     return;
 }
 
-# Bytes both ways, until either side has enough or the mode changes: a kept connection is no way around a fault.
+# Bytes both ways, until either side has enough or the mode changes: a kept connection is no way around a fault.  A request that came before
+# has its answer.
 sub _pass {
     my ($self, $socket) = @_;
     my $node = IO::Socket::INET->new(PeerAddr => $self->{node}->host, PeerPort => $self->{node}->port, Timeout => 5) or return;
     my %other = ($socket => $node, $node => $socket);
     my $both = IO::Select->new($socket, $node);
+    my $waiting = 1; # for an answer
     while (1) {
-        for my $from ($both->can_read(0.05)) {
+        my @ready = $both->can_read(0.05);
+        return if $self->_mode ne 'pass' && !$waiting && (!@ready || grep { $_ == $socket } @ready);
+        for my $from (@ready) {
             my $length = sysread $from, my $bytes, 65536 or return;
             for (my $sent = 0; $sent < $length;) {
                 $sent += syswrite($other{$from}, $bytes, $length - $sent, $sent) // return;
             }
-            $self->_note('passed') if $from == $node;
+            $waiting = $from == $socket;
+            $self->_note('passed') unless $waiting;
         }
-        return if $self->_mode ne 'pass';
     }
     return;
 }

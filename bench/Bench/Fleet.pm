@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+package Bench::Fleet;
+
+# Fleets whose nodes tell a board (measure.h) of their runs, and the generators that wait for it.
+#
+#   my $fleet = bench_fleet(4, durability => 'fsync');
+#   my $us = middle(http($fleet, 'latency', count => 100, mode => 'bounce'));
+use strict;
+use warnings;
+use Bench;
+use Exporter qw(import);
+use File::Basename qw(dirname);
+use Fleet;
+use JSON::PP;
+
+our @EXPORT_OK = qw(bench_fleet generated http middle);
+
+my $build = Fleet::build_directory();
+my $BYTES = 200; # of a call line
+
+# The standard output of a program of the bench, decoded.
+sub generated {
+    my ($program, @arguments) = @_;
+    open my $out, '-|', $program, @arguments or die "cannot start $program: $!\n";
+    my $text = do { local $/; <$out> };
+    close $out or die "$program @arguments: failed\n";
+    return decode_json($text);
+}
+
+# A fleet with a board: {fleet, ports, board, keys}.
+sub bench_fleet {
+    my ($nodes, %o) = @_;
+    my $board;
+    my $fleet = Fleet->new(nodes => $nodes, durability => 'async', %o, directives => <<"CONF", each => sub {
+LoadModule bench_module "$build/.libs/mod_bench.so"
+LoadModule caller_module "$build/.libs/mod_caller.so"
+LogLevel warn
+ServicelessStoreSize 1g
+ThreadLimit 64
+ThreadsPerChild 32
+MaxSpareThreads 256
+MaxRequestWorkers 256
+<Location "/nothing">
+    SetHandler bench-nothing
+</Location>
+<Location "/caller">
+    SetHandler caller
+</Location>
+CONF
+        my ($node) = @_;
+        my ($number) = $node->name =~ /(\d+)/;
+        $board = dirname($node->directory) . '/board';
+        return sprintf qq{BenchBoard "%s" %d\n}, $board, $number - 1;
+    });
+    $fleet->start;
+    return {fleet => $fleet, count => $nodes, ports => join(',', map { $_->port } $fleet->nodes), board => $board, keys => $fleet->{key_file}};
+}
+
+# What the generator for HTTP measured.
+sub http {
+    my ($fleet, $what, %o) = @_;
+    return generated("$build/bench/http", $what, $fleet->{board}, $fleet->{keys}, $fleet->{count}, $o{bytes} // $BYTES, $o{count},
+        $o{batch} // 1, $fleet->{ports}, $o{path} // '/serviceless', $o{reply} // 'accepted', $o{mode} // 'bounce');
+}
+
+sub middle { return Bench::median(@{$_[0]{us}}) }
+
+1;
