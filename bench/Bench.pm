@@ -6,8 +6,9 @@ package Bench;
 #
 #   my $bench = Bench->new(rounds => 5);
 #   $bench->compare('latency to the last of 4 nodes', 'us', [
-#       {name => 'chain', take => sub { … }},                       # returns one number
-#       {name => 'bounce', take => sub { … }, to => 'chain', goal => 1.3},
+#       {name => 'chain', take => sub { … }},                                        # returns one number
+#       {name => 'bounce', take => sub { … }, to => [['chain', 1.3], ['Redis']]},     # ratios, and the most that they may be
+#       {name => 'calling', take => sub { … }, goal => 30, after => sub { … }},      # the most that it may be itself; waits for quiet
 #   ]);
 #   $bench->skip('Redis', 'redis-server is not installed');
 #   $bench->keep($path);
@@ -28,8 +29,15 @@ sub median {
     return @sorted % 2 ? $sorted[$#sorted / 2] : ($sorted[@sorted / 2 - 1] + $sorted[@sorted / 2]) / 2;
 }
 
-# The subjects take turns; the first round warms them and does not count.  goal: the most that the ratio to the subject `to` may be, or
-# with more => 1 the least.
+# Of how many digits, and whether a goal is reached.
+sub _judge {
+    my ($value, $goal, $more) = @_;
+    my $reached = $more ? $value >= $goal : $value <= $goal;
+    return ($reached ? JSON::PP::true : JSON::PP::false, sprintf ' (goal: %s %g%s)', $more ? 'at least' : 'at most', $goal, $reached ? '' : ', NOT reached');
+}
+
+# The subjects take turns; the first round warms them and does not count.  With more => 1 goals are the least.  Ratios are those of each
+# round: what disturbs a round disturbs both.
 sub compare {
     my ($self, $title, $unit, $subjects, %o) = @_;
     my (%all, @rows);
@@ -38,27 +46,27 @@ sub compare {
         for my $subject (@$subjects) {
             my $value = $subject->{take}->();
             push @{$all{$subject->{name}}}, $value if $round;
+            $subject->{after}->() if $subject->{after};
         }
     }
-    my %median = map { $_ => median(@{$all{$_}}) } keys %all;
-    printf "\n%s\n%-34s %12s %12s %12s  %s\n", $title, '', $unit, 'least', 'most', 'ratio';
+    printf "\n%s\n%-40s %12s %12s %12s\n", $title, '', $unit, 'least', 'most';
     for my $subject (@$subjects) {
         my $name = $subject->{name};
         my @values = @{$all{$name}};
-        my $row = {name => $name, median => $median{$name}, least => min(@values), most => max(@values)};
-        if (defined(my $to = $subject->{to})) {
-            # round by round: what disturbs a round disturbs both
-            $row->{ratio} = median(map { $values[$_] / $all{$to}[$_] } 0 .. $#values);
-            $row->{to} = $to;
-            $row->{goal} = $subject->{goal} if defined $subject->{goal};
+        my $row = {name => $name, median => median(@values), least => min(@values), most => max(@values)};
+        my @words;
+        if (defined $subject->{goal}) {
+            ($row->{reached}, $words[0]) = _judge($row->{median}, $row->{goal} = $subject->{goal}, $o{more});
         }
-        printf "%-34s %12.5g %12.5g %12.5g", $name, @{$row}{qw(median least most)};
-        printf '  %.2f of %s', @{$row}{qw(ratio to)} if $row->{to};
-        if (defined $row->{goal}) {
-            $row->{reached} = ($o{more} ? $row->{ratio} >= $row->{goal} : $row->{ratio} <= $row->{goal}) ? JSON::PP::true : JSON::PP::false;
-            printf ' (goal: %s %.2f%s)', $o{more} ? 'at least' : 'at most', $row->{goal}, $row->{reached} ? '' : ', NOT reached';
+        for (@{$subject->{to} // []}) {
+            my ($to, $goal) = @$_;
+            my $ratio = {to => $to, ratio => median(map { $values[$_] / $all{$to}[$_] } 0 .. $#values)};
+            my $word = '';
+            ($ratio->{reached}, $word) = _judge($ratio->{ratio}, $ratio->{goal} = $goal, $o{more}) if defined $goal;
+            push @words, sprintf '%.2f of %s%s', $ratio->{ratio}, $to, $word;
+            push @{$row->{ratios}}, $ratio;
         }
-        print "\n";
+        printf "%-40s %12.5g %12.5g %12.5g  %s\n", $name, @{$row}{qw(median least most)}, join '; ', @words;
         push @rows, $row;
     }
     push @{$self->{tables}}, {title => $title, unit => $unit, rounds => $self->{rounds}, rows => \@rows};
@@ -67,6 +75,7 @@ sub compare {
 
 sub skip {
     my ($self, $what, $why) = @_;
+    return if $self->{told}{$what}++;
     print "SKIPPED: $what ($why)\n";
     push @{$self->{skipped}}, {what => $what, why => $why};
     return;
@@ -84,6 +93,8 @@ sub machine {
     my ($model) = do { open my $file, '<', '/proc/cpuinfo' or die "cannot read /proc/cpuinfo: $!\n"; local $/; <$file> =~ /^model name\s*:\s*(.*)$/m };
     return $self->{machine} //= {
         processor => $model // 'unknown', processors => 0 + _first_line('nproc'), kernel => (uname())[2],
+        redis => _first_line('redis-server --version'), nats => _first_line('nats-server --version'),
+        erlang => _first_line(q{erl -noshell -eval 'io:format("~s~n", [erlang:system_info(otp_release)]), halt().'}),
         httpd => _first_line(($ENV{SVL_HTTPD} || '/usr/sbin/apache2') . ' -v') =~ s/^Server version: //r, mpm => $ENV{SVL_TEST_MPM} || 'event',
     };
 }
@@ -97,7 +108,6 @@ sub keep {
     open my $file, '>', $path or die "cannot write $path: $!\n";
     print $file $text;
     close $file or die "cannot write $path: $!\n";
-    print "\nkept: $path\n";
     return;
 }
 

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Which arity is best for how many nodes at which round-trip time: `make bench-arity`.
 #
-# Three steps.  First real fleets of SMALL and LARGE nodes on this machine: how long a call takes to the last node, by mode.  Then the costs
+# Three steps.  First real fleets on this machine: how long a call takes to the last node, by mode.  Then the costs
 # of a step that make the simulation (arity.c) agree with the smallest fleet; the larger ones are not fitted, so that their error is
 # that of the simulation.  Then tables with these costs, for fleets and networks that this machine cannot hold.
 use strict;
@@ -27,14 +27,14 @@ my $build = Fleet::build_directory();
 my ($processors) = `nproc` =~ /(\d+)/;
 my $bench = Bench->new(rounds => 5);
 
-# (arity => {last, half, busiest, missed})
+# (arity => {last, half, busiest})
 sub simulated {
     my (%o) = @_;
     my %result;
     open my $out, '-|', "$build/bench/arity", map { "$_=$o{$_}" } sort keys %o or die "cannot start arity: $!\n";
     while (<$out>) {
-        my ($arity, $half, $most, $last, $busiest, $missed) = split;
-        $result{$arity} = {half => $half, last => $last, busiest => $busiest, missed => $missed};
+        my ($arity, $half, $most, $last, $busiest) = split;
+        $result{$arity} = {half => $half, last => $last, busiest => $busiest};
     }
     close $out or die "arity failed\n";
     return \%result;
@@ -58,7 +58,7 @@ sub errors {
 }
 
 # Steps up and down along each cost, smaller ones when none helps.
-my %costs = (accept => 100, send => 60, rtt => 60);
+my %costs = (accept => 100, send => 60, rtt => 60, once => 60);
 my $least = sum(map { $_ ** 2 } errors($SIZES[0], \%costs));
 for (my $step = 1.5; $step > 1.01;) {
     my $better = 0;
@@ -92,7 +92,7 @@ for my $case (['all nodes up', {}], ["$DOWN of the nodes down, known", {down => 
     for my $nodes (@FLEETS) {
         printf "%7d", $nodes;
         for my $rtt (@TRIPS) {
-            my $result = simulated(nodes => $nodes, accept => $costs{accept}, send => $costs{send}, rtt => $rtt + $costs{rtt}, runs => $RUNS,
+            my $result = simulated(nodes => $nodes, %costs, rtt => $rtt + $costs{rtt}, runs => $options->{down} ? $RUNS : 1,
                 cores => $processors, arity => join(',', @ARITIES), %$options);
             my ($best) = sort { $result->{$a}{last} <=> $result->{$b}{last} || $result->{$a}{busiest} <=> $result->{$b}{busiest} } keys %$result;
             printf ' %34s', join(' / ', map { milliseconds($result->{$_}{last}) } 1, 3, 0) . ' / ' . milliseconds($result->{$best}{last}) . ' ' . name($best);

@@ -34,13 +34,13 @@
 
 #define ANSWER_MAX 65536
 #define PATIENCE 30000 /* milliseconds for an answer */
-#define WARM 20        /* rounds before those that count */
 
 typedef struct connection_t {
     int fd; /* -1: closed */
     int port;
     char *request; /* malloc: it may be sent again */
     size_t length, sent, have;
+    int again; /* it was */
     char answer[ANSWER_MAX];
 } connection_t;
 
@@ -102,6 +102,7 @@ static void begin(bench_t *bench, http_t *http, connection_t *c, const char *typ
     }
     memcpy(c->request, head, before);
     memcpy(c->request + before, body, length);
+    c->again = 0;
     send_request(c);
 }
 
@@ -112,11 +113,12 @@ static int answered(connection_t *c)
     char *end, *length;
 
     if (n <= 0) {
-        if (c->have > 0) {
+        if (c->have > 0 || c->again) {
             bench_fail("port %d: an answer of %zu bytes ends early: %s", c->port, c->have, n ? strerror(errno) : "closed");
         }
         close(c->fd); /* a kept connection that the server closed: a lost request is normal, ids make another harmless */
         c->fd = -1;
+        c->again = 1;
         send_request(c);
         return 0;
     }
@@ -209,7 +211,7 @@ static void endpoint(bench_t *bench, http_t *http)
 {
     struct pollfd *waits = apr_pcalloc(bench->pool, (apr_size_t)bench->batch * sizeof(*waits));
     int begun = 0, done = 0;
-    apr_time_t start = apr_time_now();
+    apr_int64_t start = bench_now();
 
     for (; begun < bench->batch && begun < bench->count; begun++) {
         begin_call(bench, http, &http->connections[begun], "example.echo");
@@ -229,11 +231,15 @@ static void endpoint(bench_t *bench, http_t *http)
                     begun++;
                     begin_call(bench, http, &http->connections[i], "example.echo");
                 }
+                else {
+                    close(http->connections[i].fd);
+                    http->connections[i].fd = -1;
+                }
             }
         }
         apr_pool_clear(bench->scratch);
     }
-    printf("{\"requests\":%d,\"seconds\":%.6f}\n", done, (double)(apr_time_now() - start) / APR_USEC_PER_SEC);
+    printf("{\"requests\":%d,\"seconds\":%.6f}\n", done, (double)(bench_now() - start) / APR_USEC_PER_SEC);
 }
 
 static size_t ignore(char *bytes, size_t size, size_t count, void *baton)
@@ -290,8 +296,8 @@ static void floors(bench_t *bench, http_t *http, int star)
     memset(body, 'x', (size_t)bench->bytes);
     open_handles(bench, http, body);
     fputs("{\"us\":[", stdout);
-    for (int round = -WARM; round < bench->count; round++) {
-        apr_time_t start = apr_time_now();
+    for (int round = -BENCH_WARM; round < bench->count; round++) {
+        apr_int64_t start = bench_now();
 
         if (star) {
             all_at_once(http);
@@ -305,26 +311,41 @@ static void floors(bench_t *bench, http_t *http, int star)
             }
         }
         if (round >= 0) {
-            printf("%s%" APR_TIME_T_FMT, round ? "," : "", apr_time_now() - start);
+            printf("%s%" APR_INT64_T_FMT, round ? "," : "", bench_now() - start);
         }
-        apr_sleep(2000);
+        apr_sleep(BENCH_PAUSE);
     }
     fputs("]}\n", stdout);
+}
+
+/* Every node that was asked must have run it. */
+static void check_outcomes(const bench_t *bench, const http_t *http, const char *answer)
+{
+    static const char ok[] = "\"outcome\":\"ok\"";
+    int wanted = strcmp(http->reply, "all") == 0 ? bench->receivers + 1 : 1, found = 0;
+
+    for (const char *at = answer; (at = strstr(at, ok)) != NULL; at += sizeof(ok) - 1) {
+        found++;
+    }
+    if (found != wanted) {
+        bench_fail("%d of %d outcomes are ok: %s", found, wanted, answer);
+    }
 }
 
 static void answers(bench_t *bench, http_t *http)
 {
     fputs("{\"us\":[", stdout);
-    for (int round = -WARM; round < bench->count; round++) {
-        apr_time_t start = apr_time_now();
+    for (int round = -BENCH_WARM; round < bench->count; round++) {
+        apr_int64_t start = bench_now();
 
         begin_call(bench, http, http->connections, "example.echo");
         finish(http->connections);
+        check_outcomes(bench, http, http->connections->answer);
         if (round >= 0) {
-            printf("%s%" APR_TIME_T_FMT, round ? "," : "", apr_time_now() - start);
+            printf("%s%" APR_INT64_T_FMT, round ? "," : "", bench_now() - start);
         }
         apr_pool_clear(bench->scratch);
-        apr_sleep(2000);
+        apr_sleep(BENCH_PAUSE);
     }
     fputs("]}\n", stdout);
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <apr_file_io.h>
@@ -21,8 +22,6 @@
 #define TOLERANCE 300         /* seconds */
 #define LOOK 200              /* microseconds between two looks at the board */
 #define PATIENCE 60           /* seconds without any new note */
-#define PAUSE 2000            /* microseconds between two messages of which the latency counts */
-#define WARM 20               /* messages before those that count */
 
 typedef struct bench_signing_t {
     svl_signer_t *signer;
@@ -56,9 +55,21 @@ bench_place_t *bench_board(const char *path)
     return board == MAP_FAILED ? NULL : board;
 }
 
+apr_int64_t bench_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (apr_int64_t)now.tv_sec * APR_USEC_PER_SEC + now.tv_nsec / 1000;
+}
+
+/* Several threads may be at it: the latest stays. */
 void bench_note(bench_place_t *place)
 {
-    __atomic_store_n(&place->last, apr_time_now(), __ATOMIC_RELAXED);
+    apr_int64_t now = bench_now(), last = __atomic_load_n(&place->last, __ATOMIC_RELAXED);
+
+    while (last < now && !__atomic_compare_exchange_n(&place->last, &last, now, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
+    }
     __atomic_add_fetch(&place->handled, 1, __ATOMIC_RELEASE);
 }
 
@@ -221,9 +232,9 @@ void bench_handle(bench_t *bench, bench_place_t *place, const char *sealed, apr_
 }
 
 /* Waits until each receiver has handled @a most messages since @a before.  @return when the last one did */
-static apr_time_t wait_for(const bench_t *bench, const apr_uint64_t *before, apr_uint64_t most)
+static apr_int64_t wait_for(const bench_t *bench, const apr_uint64_t *before, apr_uint64_t most)
 {
-    apr_time_t last = 0, moved = apr_time_now();
+    apr_int64_t last = 0, moved = bench_now();
     apr_uint64_t seen = 0, sum;
 
     for (;;) {
@@ -233,7 +244,10 @@ static apr_time_t wait_for(const bench_t *bench, const apr_uint64_t *before, apr
         for (int i = 0; i < bench->receivers; i++) {
             apr_uint64_t handled = __atomic_load_n(&bench->board[i].handled, __ATOMIC_ACQUIRE) - before[i];
 
-            ready += handled >= most;
+            if (handled > most) {
+                bench_fail("receiver %d has handled %" APR_UINT64_T_FMT " messages of %" APR_UINT64_T_FMT, i, handled, most);
+            }
+            ready += handled == most;
             sum += handled;
         }
         if (ready == bench->receivers) {
@@ -241,15 +255,15 @@ static apr_time_t wait_for(const bench_t *bench, const apr_uint64_t *before, apr
         }
         if (sum != seen) {
             seen = sum;
-            moved = apr_time_now();
-        } else if (apr_time_now() - moved > apr_time_from_sec(PATIENCE)) {
+            moved = bench_now();
+        } else if (bench_now() - moved > apr_time_from_sec(PATIENCE)) {
             bench_fail("%" APR_UINT64_T_FMT " of %" APR_UINT64_T_FMT " deliveries came, and then none for %d s", sum,
                        most * (apr_uint64_t)bench->receivers, PATIENCE);
         }
         apr_sleep(LOOK);
     }
     for (int i = 0; i < bench->receivers; i++) {
-        apr_time_t at = __atomic_load_n(&bench->board[i].last, __ATOMIC_RELAXED);
+        apr_int64_t at = __atomic_load_n(&bench->board[i].last, __ATOMIC_RELAXED);
 
         last = at > last ? at : last;
     }
@@ -266,25 +280,25 @@ static void look(const bench_t *bench, apr_uint64_t *handled)
 void bench_run(bench_t *bench, bench_publish_t *publish, void *baton)
 {
     apr_uint64_t before[BENCH_PLACES];
-    apr_time_t start, last;
+    apr_int64_t start, last;
 
     if (strcmp(bench->what, "latency") == 0) {
         fputs("{\"us\":[", stdout);
-        for (int i = -WARM; i < bench->count; i++) {
+        for (int i = -BENCH_WARM; i < bench->count; i++) {
             look(bench, before);
-            start = apr_time_now();
+            start = bench_now();
             publish(baton, bench, 1);
             last = wait_for(bench, before, 1);
             apr_pool_clear(bench->scratch);
             if (i >= 0) {
-                printf("%s%" APR_TIME_T_FMT, i ? "," : "", last - start);
+                printf("%s%" APR_INT64_T_FMT, i ? "," : "", last - start);
             }
-            apr_sleep(PAUSE);
+            apr_sleep(BENCH_PAUSE);
         }
         fputs("]}\n", stdout);
     } else if (strcmp(bench->what, "sustained") == 0) {
         look(bench, before);
-        start = apr_time_now();
+        start = bench_now();
         for (int sent = 0; sent < bench->count; sent += bench->batch) {
             publish(baton, bench, bench->batch < bench->count - sent ? bench->batch : bench->count - sent);
             apr_pool_clear(bench->scratch);

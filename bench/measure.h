@@ -17,12 +17,15 @@
 
 typedef struct bench_place_t {
     apr_uint64_t handled; /**< atomic */
-    apr_int64_t last;     /**< atomic; microseconds since 1970 */
+    apr_int64_t last;     /**< atomic; bench_now */
     char apart[48];       /**< a cache line each */
 } bench_place_t;
 
 /** @return the board in the file @a path, which is made if need be: BENCH_PLACES places; NULL, with errno */
 bench_place_t *bench_board(const char *path);
+
+/** @return microseconds of a clock that no one sets, the same for all processes */
+apr_int64_t bench_now(void);
 
 /** A message was handled. */
 void bench_note(bench_place_t *place);
@@ -43,6 +46,8 @@ typedef struct bench_t {
 } bench_t;
 
 #define BENCH_BYTES_LEAST 150
+#define BENCH_WARM 20    /**< messages before those whose latency counts */
+#define BENCH_PAUSE 2000 /**< microseconds between two of them */
 
 /** Reads the command line, or ends the process with a line about what is wrong.
  * @param usage of the generator's own arguments  @param mores how many there must be */

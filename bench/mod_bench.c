@@ -2,7 +2,7 @@
 /**
  * @file mod_bench.c
  * @brief What the bench loads into httpd: the function bench.note, which tells the board (measure.h) of its run and nothing else, and the
- * handler `bench-nothing`, which reads the body, answers as briefly as the endpoint does, and nothing else.
+ * handler `bench-nothing`, which reads the body and answers as much as example.echo does to a call of 200 bytes, and nothing else.
  *
  *   BenchBoard path place         this server's place on the board
  */
@@ -21,7 +21,9 @@
 
 module AP_MODULE_DECLARE_DATA bench_module;
 
-static const char answer[] = "{\"id\":\"b1700000000000000-10000-1000\",\"node\":\"n1\",\"outcome\":\"ok\",\"result\":null}\n";
+#define TEN "xxxxxxxxxx"
+static const char answer[] = "{\"id\":\"b1700000000000000-10000-1000\",\"node\":\"n1\",\"outcome\":\"ok\",\"result\":[\"" TEN TEN TEN TEN TEN TEN
+                             TEN TEN TEN TEN "\"]}\n";
 
 static apr_status_t run(const serviceless_call_t *call, json_t **result, void *baton)
 {

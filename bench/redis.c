@@ -43,9 +43,17 @@ static redisReply *read_reply(redisContext *redis)
     return reply;
 }
 
+typedef struct publisher_t {
+    redisContext *redis;
+    int published, acknowledged;
+} publisher_t;
+
+/* Several at a time: while those before are acknowledged, the next ones are under way already. */
 static void publish(void *baton, bench_t *bench, int count)
 {
-    redisContext *redis = baton;
+    publisher_t *publisher = baton;
+    redisContext *redis = publisher->redis;
+    int before = publisher->published, done = 0;
 
     for (int i = 0; i < count; i++) {
         apr_size_t length;
@@ -55,7 +63,16 @@ static void publish(void *baton, bench_t *bench, int count)
             bench_fail("Redis: %s", redis->errstr);
         }
     }
-    for (int i = 0; i < count; i++) {
+    publisher->published += count;
+    while (!done) {
+        if (redisBufferWrite(redis, &done) != REDIS_OK) {
+            bench_fail("Redis: %s", redis->errstr);
+        }
+    }
+    if (count == 1 || publisher->published >= bench->count) {
+        before = publisher->published;
+    }
+    for (; publisher->acknowledged < before; publisher->acknowledged++) {
         redisReply *reply = read_reply(redis);
 
         if (reply->type == REDIS_REPLY_ERROR) {
@@ -105,6 +122,7 @@ static void receive(redisContext *redis, bench_t *bench, bench_place_t *place)
 int main(int argc, const char *const *argv)
 {
     static bench_t bench;
+    publisher_t publisher = {0};
     redisContext *redis;
     int place;
 
@@ -118,7 +136,8 @@ int main(int argc, const char *const *argv)
         }
         receive(redis, &bench, &bench.board[place]);
     }
-    bench_run(&bench, publish, redis);
+    publisher.redis = redis;
+    bench_run(&bench, publish, &publisher);
     redisFree(redis);
     return 0;
 }

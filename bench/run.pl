@@ -4,9 +4,9 @@
 use strict;
 use warnings;
 use Bench;
-use Bench::Fleet qw(bench_fleet generated http middle);
+use Bench::Fleet qw(bench_fleet http middle quiet);
+use Bench::Peers;
 use File::Basename qw(dirname);
-use IO::Socket::INET;
 use Test::More ();
 
 my $quick = @ARGV && $ARGV[0] =~ /^-/ ? shift(@ARGV) eq '-quick' : 0;
@@ -16,42 +16,73 @@ my $SINGLES = $quick ? 100 : 300; # calls of a round whose latency is measured
 my $REQUESTS = $quick ? 6_000 : 20_000;
 my $MESSAGES = $quick ? 12_800 : 51_200;
 
+my %NAME = (redis => 'Redis, same work', nats => 'NATS, same work', erlang => 'Erlang');
 my $here = dirname(__FILE__);
 my $bench = Bench->new(rounds => $quick ? 3 : 5);
-my @servers; # of others: {pid}
 
 Test::More->builder->no_ending(1);
-END { kill 'TERM', map { $_->{pid} } @servers }
 
 sub wanted { return !%parts || $parts{$_[0]} }
 
 sub rate { my ($answer, $of) = @_; return $answer->{$of} / $answer->{seconds} }
 
 sub endpoint {
-    my %of = (async => bench_fleet(1), fsync => bench_fleet(1, durability => 'fsync'));
+    my $floor = 'a handler that does nothing';
     for my $connections (16, 64) {
+        my %of = (async => bench_fleet(1), fsync => bench_fleet(1, durability => 'fsync'));
         my $one = sub {
-            my ($name, $durability, $path, @more) = @_;
-            return {name => $name, @more, take => sub {
+            my ($name, $durability, $path, @goal) = @_;
+            return {name => $name, ($name eq $floor ? () : (to => [[$floor, @goal]])), after => sub { quiet($of{$durability}) }, take => sub {
                 return rate(http($of{$durability}, 'endpoint', count => $REQUESTS, batch => $connections, path => $path, reply => 'local'), 'requests');
             }};
         };
         $bench->compare("endpoint: example.echo, one node, $connections connections", 'requests/s', [
-            $one->('a handler that does nothing', 'async', '/nothing'),
-            $one->('serviceless, async', 'async', '/serviceless', to => 'a handler that does nothing', goal => 0.80),
-            $one->('serviceless, fsync', 'fsync', '/serviceless', to => 'a handler that does nothing', $connections == 64 ? (goal => 0.50) : ()),
+            $one->($floor, 'async', '/nothing'),
+            $one->('serviceless, async', 'async', '/serviceless', 0.80),
+            $one->('serviceless, fsync', 'fsync', '/serviceless', $connections == 64 ? 0.50 : ()),
         ], more => 1);
+        $_->{fleet}->stop for values %of;
     }
-    $_->{fleet}->stop for values %of;
     return;
+}
+
+# The brokers that can be compared with, started: (kind => Bench::Peers).
+sub beside {
+    my ($fleet, $receivers) = @_;
+    my %broker;
+    for my $kind (qw(redis nats)) {
+        my $why = Bench::Peers->why_not($kind);
+        if ($why) { $bench->skip($NAME{$kind}, $why) }
+        else {
+            $broker{$kind} = Bench::Peers->start($kind, receivers => $receivers, keys => $fleet->{keys}, directory => dirname($fleet->{board}));
+        }
+    }
+    return %broker;
+}
+
+# These subjects, if Erlang is here.
+sub erlang {
+    my (@subjects) = @_;
+    my $why = Bench::Peers->why_not('erlang');
+    $bench->skip($NAME{erlang}, $why) if $why;
+    return $why ? () : @subjects;
+}
+
+# How an Erlang cluster does it, as a subject.
+sub erlang_latency {
+    my ($what, $size) = @_;
+    return {name => "Erlang, $what", take => sub { middle(Bench::Peers->erlang($what, $size, $SINGLES)) }};
 }
 
 sub latency {
     for my $size (@SIZES) {
         my $fleet = bench_fleet($size);
+        my %broker = beside($fleet, $size - 1); # who publishes is a node that has it already
+        my @erlang = erlang(map { erlang_latency($_, $size) } qw(multicall multicast));
         my $mode = sub {
-            my ($mode, @more) = @_;
-            return {name => "serviceless, $mode", @more, take => sub { middle(http($fleet, 'latency', count => $SINGLES, mode => $mode)) }};
+            my ($mode, @to) = @_;
+            return {name => "serviceless, $mode", to => \@to, take => sub { middle(http($fleet, 'latency', count => $SINGLES, mode => $mode)) },
+                after => sub { quiet($fleet) }};
         };
         my $floor = sub {
             my ($what, $name) = @_;
@@ -59,31 +90,39 @@ sub latency {
         };
         $bench->compare("latency to the last of $size nodes, async", 'us', [
             $floor->('chain', 'chain floor'), $floor->('star', 'star floor (libcurl)'),
-            $mode->('bounce', to => 'chain floor', goal => 1.3),
-            $mode->('broadcast', to => 'star floor (libcurl)', goal => 1.3),
-            $mode->('tree:3', to => 'serviceless, broadcast', $size == 16 ? (goal => 1.0) : ()),
-            peers_latency($size),
+            $mode->('bounce', ['chain floor', 1.3]),
+            $mode->('broadcast', ['star floor (libcurl)', 1.3], map { [$_->{name}, $_->{name} =~ /multicall/ || $size != 8 ? 1.0 : ()] } @erlang),
+            $mode->('tree:3', ['serviceless, broadcast', $size == 16 ? 1.0 : ()]),
+            (map { my $kind = $_; {name => $NAME{$kind}, take => sub { middle($broker{$kind}->measure('latency', count => $SINGLES)) }} }
+                sort keys %broker),
+            @erlang,
         ]);
+        $_->stop for values %broker;
         $fleet->{fleet}->stop;
     }
     return;
 }
 
-sub peers_latency { return }
-sub peers_sustained { return }
-
 sub sustained {
     for my $size (grep { $_ < 16 } @SIZES) {
         my $fleet = bench_fleet($size);
+        my %broker = beside($fleet, $size);
         my $relayed = sub {
-            my ($batch, $mode) = @_;
-            return {name => "serviceless, $mode, $batch a POST", take => sub {
+            my ($batch, $mode, @to) = @_;
+            return {name => "serviceless, $mode, $batch calls a message", to => \@to, after => sub { quiet($fleet) }, take => sub {
                 return rate(http($fleet, 'sustained', count => $MESSAGES, batch => $batch, mode => $mode), 'deliveries');
             }};
         };
-        $bench->compare("sustained: $size nodes, async", 'deliveries/s', [
-            $relayed->(64, 'bounce'), $relayed->(256, 'bounce'), $relayed->(256, 'broadcast'), peers_sustained($size),
+        $bench->compare("sustained: $size nodes, async; calls come relayed, a signature a message", 'deliveries/s', [
+            (map { my $kind = $_; map { my $batch = $_; {name => "$NAME{$kind}, $batch at a time", take => sub {
+                rate($broker{$kind}->measure('sustained', count => $MESSAGES, batch => $batch), 'deliveries')
+            }} } 1, 256 } sort keys %broker),
+            erlang({name => 'Erlang, multicast', take => sub { rate(Bench::Peers->erlang('sustained', $size, $MESSAGES / 4), 'deliveries') }}),
+            $relayed->(64, 'bounce'),
+            {%{$relayed->(256, 'bounce', $broker{redis} ? ["$NAME{redis}, 256 at a time", 0.75] : ())}, goal => 300_000},
+            $relayed->(256, 'broadcast'),
         ], more => 1);
+        $_->stop for values %broker;
         $fleet->{fleet}->stop;
     }
     return;
@@ -92,23 +131,51 @@ sub sustained {
 sub answers {
     for my $size (@SIZES) {
         my $fleet = bench_fleet($size);
+        my @erlang = erlang(erlang_latency('multicall', $size));
         $bench->compare("with results: example.echo on $size nodes, async", 'us', [
-            {name => 'serviceless, reply all', take => sub { middle(http($fleet, 'answers', count => $SINGLES, reply => 'all')) }},
-            {name => 'serviceless, reply local', take => sub { middle(http($fleet, 'answers', count => $SINGLES, reply => 'local')) }},
+            @erlang,
+            {name => 'serviceless, broadcast', after => sub { quiet($fleet) },
+                take => sub { middle(http($fleet, 'latency', count => $SINGLES, mode => 'broadcast')) }},
+            {name => 'serviceless, reply all', after => sub { quiet($fleet) }, to => [['serviceless, broadcast', 1.5], map { [$_->{name}, 1.0] } @erlang],
+                take => sub { middle(http($fleet, 'answers', count => $SINGLES, reply => 'all')) }},
         ]);
         $fleet->{fleet}->stop;
     }
     return;
 }
 
-my %what = (endpoint => \&endpoint, latency => \&latency, sustained => \&sustained, answers => \&answers);
+# What serviceless_call adds to the request that makes it: its own processor time, and what it waits.
+sub caller_part {
+    for my $durability (qw(async fsync)) {
+        my %of = map { $_ => bench_fleet($_, durability => $durability) } 1, grep { $_ < 16 } @SIZES;
+        my $calls = $durability eq 'async' ? 1000 : 200; # of a request
+        for my $what (['cpu', 'processor time of the caller'], ['micros', 'time of the caller, with all nodes on this machine']) {
+            my ($member, $title) = @$what;
+            $bench->compare("serviceless_call of an empty function, $durability: $title", 'us a call', [
+                map { my $size = $_; {name => "$size nodes", $size > 1 ? (to => [['1 nodes']]) : $durability eq 'async' ? (goal => 30) : (),
+                    after => sub { quiet($of{$size}) }, take => sub {
+                    my $answer = $of{$size}{fleet}->node('n1')->get("/caller?function=caller.nothing&n=$calls")->{json};
+                    die "no answer of $size nodes\n" unless ($answer->{outcome} // '') eq 'ok';
+                    return $answer->{$member} / $calls;
+                }} } sort { $a <=> $b } keys %of]);
+        }
+        $_->{fleet}->stop for values %of;
+    }
+    return;
+}
+
+my %what = (caller => \&caller_part, endpoint => \&endpoint, latency => \&latency, sustained => \&sustained, answers => \&answers);
 my @unknown = grep { !$what{$_} } keys %parts;
 die "no part is called @unknown: there are ", join(' ', sort keys %what), "\n" if @unknown;
 my $machine = $bench->machine;
 print "$machine->{processors} x $machine->{processor}, Linux $machine->{kernel}, $machine->{httpd}, $machine->{mpm}\n";
-for my $part (qw(endpoint latency answers sustained)) {
-    $what{$part}->() if wanted($part);
+my ($revision) = split /\n/, `git -C '$here' describe --always --dirty 2>/dev/null` || "unknown\n";
+my $results = -w $here ? "$here/results" : "$ENV{SVL_BUILDDIR}/bench/results";
+-d $results || mkdir $results or die "cannot make $results: $!\n";
+my $kept = "$results/$revision" . (%parts ? '-' . join '-', sort keys %parts : '') . ($quick ? '-quick' : '') . '.json';
+for my $part (qw(endpoint latency answers sustained caller)) {
+    next unless wanted($part);
+    $what{$part}->();
+    $bench->keep($kept, revision => $revision);
 }
-my ($revision) = split /\n/, `git -C '$here' rev-parse --short HEAD 2>/dev/null` || "unknown\n";
-mkdir "$here/results";
-$bench->keep("$here/results/$revision" . ($quick ? '-quick' : '') . '.json', revision => $revision);
+print "\nkept: $kept\n";

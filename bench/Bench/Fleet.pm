@@ -12,8 +12,9 @@ use Exporter qw(import);
 use File::Basename qw(dirname);
 use Fleet;
 use JSON::PP;
+use Time::HiRes qw(sleep);
 
-our @EXPORT_OK = qw(bench_fleet generated http middle);
+our @EXPORT_OK = qw(bench_fleet generated http middle quiet);
 
 my $build = Fleet::build_directory();
 my $BYTES = 200; # of a call line
@@ -31,15 +32,14 @@ sub generated {
 sub bench_fleet {
     my ($nodes, %o) = @_;
     my $board;
+    my $threads = ($ENV{SVL_TEST_MPM} // '') eq 'prefork' ? 'MaxConnectionsPerChild 0'
+        : "ThreadLimit 64\nThreadsPerChild 32\nMaxSpareThreads 256\nMaxRequestWorkers 256";
     my $fleet = Fleet->new(nodes => $nodes, durability => 'async', %o, directives => <<"CONF", each => sub {
 LoadModule bench_module "$build/.libs/mod_bench.so"
 LoadModule caller_module "$build/.libs/mod_caller.so"
 LogLevel warn
 ServicelessStoreSize 1g
-ThreadLimit 64
-ThreadsPerChild 32
-MaxSpareThreads 256
-MaxRequestWorkers 256
+$threads
 <Location "/nothing">
     SetHandler bench-nothing
 </Location>
@@ -52,6 +52,7 @@ CONF
         $board = dirname($node->directory) . '/board';
         return sprintf qq{BenchBoard "%s" %d\n}, $board, $number - 1;
     });
+    alarm 0; # of tests
     $fleet->start;
     return {fleet => $fleet, count => $nodes, ports => join(',', map { $_->port } $fleet->nodes), board => $board, keys => $fleet->{key_file}};
 }
@@ -61,6 +62,19 @@ sub http {
     my ($fleet, $what, %o) = @_;
     return generated("$build/bench/http", $what, $fleet->{board}, $fleet->{keys}, $fleet->{count}, $o{bytes} // $BYTES, $o{count},
         $o{batch} // 1, $fleet->{ports}, $o{path} // '/serviceless', $o{reply} // 'accepted', $o{mode} // 'bounce');
+}
+
+# Waits until its nodes have done all that they were told: none has less than another, and nothing waits.
+sub quiet {
+    my ($fleet) = @_;
+    my $end = time + 60;
+    while (1) {
+        my @logs = map { $_->status->{log} } $fleet->{fleet}->nodes;
+        my %calls = map { $_->{calls} => 1 } @logs;
+        return if keys %calls == 1 && !grep { $_->{pending} } @logs;
+        die "a fleet of $fleet->{count} nodes still works after a minute\n" if time > $end;
+        sleep 0.05;
+    }
 }
 
 sub middle { return Bench::median(@{$_[0]{us}}) }

@@ -179,8 +179,8 @@ static void stop_soon(void)
     for (int i = 0; i < svl_runtimes_count(child.runtimes); i++) {
         svl_runs_leave(svl_runtimes_at(child.runtimes, i)->runs, time_of(&child.give_up));
         svl_relay_abort_probes(svl_runtimes_at(child.runtimes, i)->relay);
-        svl_gather_abort(svl_runtimes_at(child.runtimes,
-                                         i)); /* the MPM closes their clients' connections, so nobody waits for the answers */
+        /* The MPM closes their clients' connections, so nobody waits for the answers. */
+        svl_gather_abort(svl_runtimes_at(child.runtimes, i));
         svl_sync_stop(svl_runtimes_at(child.runtimes, i)->sync, 0); /* for the reason that turn() gives */
     }
 }
@@ -190,6 +190,7 @@ static void rouse(void)
 {
     sem_post(&child.wake);
     if (!child.threaded) {
+        /* NOLINTNEXTLINE(bugprone-bad-signal-to-kill-thread,cert-pos44-c): this thread waits for it, and takes it as a message */
         pthread_kill(child.id, SIGTERM);
     }
 }

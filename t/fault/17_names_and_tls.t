@@ -62,7 +62,8 @@ sub calls {
 $n1->stop;
 $n1->start;
 my @children = $n1->children;
-my $threads = threads($n1);
+my $threads = 0; # a child that has just begun has not yet all that the MPM gives it
+poll { my $was = $threads; $threads = threads($n1); plain_client($n1)->get('/') && $threads == $was && ($threads > 16 || $fleet->{mpm} eq 'prefork') } 10;
 my @ids = calls('no such name, and certificates that do not hold');
 poll { my %peers = peers($n1); !grep { $peers{$_}{up} } keys %result } 5;
 my %peers = peers($n1);
