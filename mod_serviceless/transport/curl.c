@@ -274,7 +274,7 @@ static void exchange_end(handle_t *handle, CURLcode code)
     exchange->took = took;
     if (exchange->result == SVL_TRANSPORT_ANSWERED) {
         curl_easy_getinfo(handle->easy, CURLINFO_RESPONSE_CODE, &status);
-        exchange->status = status <= 999 ? (int)status : 0; /* libcurl may read five digits */
+        exchange->status = status > 0 && status <= 999 ? (int)status : 0; /* libcurl reads any number of digits */
         exchange->error = NULL;
         exchange->response_id = response_header(handle, "webhook-id");
         exchange->response_timestamp = response_header(handle, "webhook-timestamp");

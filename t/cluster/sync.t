@@ -182,7 +182,10 @@ subtest 'a node that has been away for many calls' => sub {
         return $log->{calls} >= $count && !$log->{pending};
     } 60, 'n2 has them and ran them';
     cmp_ok($slowest, '<', 1, sprintf 'and answered others meanwhile, the slowest after %.0f ms', 1000 * $slowest);
-    cmp_ok($private, '<', 64 * 1024, "no process took more than $private KiB");
+    SKIP: {
+        skip 'SKIPPED: a sanitizer takes memory of its own', 1 if $ENV{SVL_SANITIZER};
+        cmp_ok($private, '<', 64 * 1024, "no process took more than $private KiB");
+    }
     note(sprintf '%d calls in %.2f s, start of the server included', $count, time - $start);
     my ($came, $ms);
     eventually { # the last line is written when the last call has come; who asked for the sync writes it, whichever that is

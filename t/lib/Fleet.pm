@@ -155,7 +155,7 @@ sub _conf {
         . 'Listen ' . $node->authority . "\nServerName $server_name\n"
         . _load("mpm_$self->{mpm}", $system) . _load('authz_core', $system)
         . join('', map { _load($_, "$self->{build}/.libs") } qw(serviceless serviceless_example runlog))
-        . ($ENV{SVL_PRELOAD} ? '' : _load('backtrace', "$self->{build}/.libs") . "BacktraceDirectory \"$self->{directory}/reports\"\n")
+        . _load('backtrace', "$self->{build}/.libs") . "BacktraceDirectory \"$self->{directory}/reports\"\n"
         . ($self->{user} ? "User $self->{user}\nGroup $self->{group}\n" : '')
         . ($mpm{$self->{mpm}} || $mpm{threaded})
         . "ErrorLog \"$directory/error.log\"\nCoreDumpDirectory \"$self->{directory}/reports\"\nLogLevel notice serviceless:debug\nTimeout 30\nKeepAlive On\n"

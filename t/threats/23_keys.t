@@ -56,6 +56,7 @@ my %bad = (
 sub tried {
     my ($node) = @_;
     my $conf = $node->directory . '/httpd.conf';
+    local $ENV{LD_PRELOAD} = $ENV{SVL_PRELOAD} // '';
     my $tested = `$HTTPD -d @{[$node->directory]} -f $conf -t 2>&1`;
     my $passed = $? == 0;
     $node->launch;
