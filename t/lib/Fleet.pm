@@ -269,7 +269,7 @@ sub _is_httpds {
     my ($self, $line) = @_;
     my ($pid) = $line =~ /child pid (\d+) exit signal/ or return 0;
     open my $file, '<', "$self->{directory}/reports/backtrace.$pid" or return 0;
-    my @frames = grep { !/mod_backtrace\.so/ } <$file>;
+    my @frames = grep { !m{/mod_backtrace\.so|/lib(?:a|t|ub)san\.so} } <$file>;
     diag("$line\n@frames");
     my ($run) = grep { $frames[$_] =~ /\(ap_run_mpm\b/ } 0 .. $#frames;
     return 0 if !defined $run || grep { m{/mod_(?!mpm_)\w+\.so\b} } @frames[0 .. $run];

@@ -42,6 +42,8 @@ static unsigned long alloc_count;   /* since alloc_arm */
 static unsigned long alloc_failing; /* the number that fails; 0: none */
 static alloc_how_e alloc_how;
 
+/* ThreadSanitizer's interceptors are weak, and give way to these before it is ready for them. */
+#ifndef __SANITIZE_THREAD__
 static int alloc_fails(void)
 {
     unsigned long count;
@@ -70,6 +72,18 @@ void *calloc(size_t count, size_t size)
 void *realloc(void *block, size_t size)
 {
     return alloc_fails() ? NULL : __interceptor_realloc ? __interceptor_realloc(block, size) : __libc_realloc(block, size);
+}
+#endif
+
+/** @return nonzero after saying so: nothing can be made to fail in this build */
+static inline int alloc_left_out(void)
+{
+#ifdef __SANITIZE_THREAD__
+    puts("1..0 # SKIP SKIPPED: ThreadSanitizer's allocator cannot be replaced");
+    return 1;
+#else
+    return 0;
+#endif
 }
 
 static inline void alloc_arm(unsigned long number)

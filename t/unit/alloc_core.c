@@ -251,6 +251,9 @@ int main(void)
         PROMISE("pools for threads", sweep_make_shared_pool),
     };
 
+    if (alloc_left_out()) {
+        return 0;
+    }
     apr_initialize();
     svl_pool_on_lack(alloc_lack);
     cmocka_set_message_output(CM_OUTPUT_TAP);

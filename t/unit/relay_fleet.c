@@ -42,7 +42,7 @@ typedef struct node_t {
     apr_uint32_t index;
     const char *name;
     const char *url;
-    behaviour_e behaviour; /* atomic */
+    _Atomic behaviour_e behaviour;
     int gated;             /* atomic; nonzero: waits at the responder's gate before it answers */
     int passes_on;         /* nonzero: has a log and a relay of its own */
     const char *unknown;   /* a node that it refuses, or NULL */
@@ -72,11 +72,6 @@ struct fleet_t {
     char text[65536]; /* of the log lines */
     node_t nodes[FLEET_MAX];
 };
-
-static inline behaviour_e node_behaviour(const node_t *node)
-{
-    return __atomic_load_n(&node->behaviour, __ATOMIC_ACQUIRE);
-}
 
 static inline void fleet_log(void *baton, const char *file, int line, svl_log_level_e level, apr_status_t status,
                              const char *text)
@@ -183,7 +178,7 @@ static inline void node_sign(node_t *node, request_t *request, svl_signer_t *sig
                              const char *body, apr_pool_t *p)
 {
     char signature[SVL_SIGN_HEADER_MAX];
-    behaviour_e behaviour = node_behaviour(node);
+    behaviour_e behaviour = node->behaviour;
     const svl_key_t *key = behaviour == CLIENT_KEY ? svl_ring_find(node->fleet->ring, "client") : NULL;
     apr_int64_t now = apr_time_sec(apr_time_now()) - (behaviour == STALE ? 3600 : 0);
     const char *response_id = apr_pstrcat(p, behaviour == OTHER_ID ? "other" : id, ":", node->name, NULL);
@@ -206,7 +201,7 @@ static inline int node_acknowledge(node_t *node, request_t *request, apr_pool_t 
     svl_fault_t fault = {SVL_REASON_NONE, NULL};
     svl_message_t *message = NULL;
     svl_signer_t *signer = NULL;
-    behaviour_e behaviour = node_behaviour(node);
+    behaviour_e behaviour = node->behaviour;
     svl_message_ack_t ack = {.from = behaviour == OTHER_NODE ? "z" : node->name};
     apr_size_t length;
     responder_header(request, "webhook-id", id);
@@ -250,7 +245,7 @@ static inline int node_answer(responder_t *responder, request_t *request)
     if (__atomic_load_n(&node->gated, __ATOMIC_ACQUIRE)) {
         responder_gate(responder);
     }
-    switch (node_behaviour(node)) {
+    switch (node->behaviour) {
     case ANSWER_503:
         return responder_say(request, "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n");
     case ANSWER_409:

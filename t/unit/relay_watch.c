@@ -63,7 +63,7 @@ static void a_peer_that_answered_since_is_not_asked(void **state)
     node_t *a = &fleet->nodes[0], *b = &fleet->nodes[1];
 
     call_and_wait(a, "call", 1);
-    a->states[1].last_ok += LOOK;
+    __atomic_add_fetch(&a->states[1].last_ok, LOOK, __ATOMIC_RELAXED);
     look(a, LOOK);
     b->behaviour = CLOSING;
     look(a, 2 * LOOK);
