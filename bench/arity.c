@@ -2,7 +2,7 @@
 /*
  * How long a call needs to reach the last node of a fleet, by arity, fleet size and round-trip time: a simulation that splits routes with
  * the module's own code (core/route.c), so that fleets larger than a machine can hold can be compared.  bench/arity.pl measures what a
- * step costs, checks this against real fleets, and prints the tables of docs/operations.md.
+ * step costs, checks this against real fleets, and prints tables.
  *
  *   build/bench/arity nodes=100 rtt=1000 arity=1,2,3,8,0
  *

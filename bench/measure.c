@@ -2,22 +2,19 @@
 #include "measure.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <apr_file_io.h>
 #include <apr_general.h>
 #include <apr_strings.h>
 #include <apr_time.h>
 #include <jansson.h>
 
 #include "../mod_serviceless/core/sign.h"
+#include "../mod_serviceless/httpd/keyfile.h"
 
 #define TOLERANCE 300         /* seconds */
 #define LOOK 200              /* microseconds between two looks at the board */
@@ -40,39 +37,6 @@ void bench_fail(const char *format, ...)
     exit(1);
 }
 
-bench_place_t *bench_board(const char *path)
-{
-    const size_t size = BENCH_PLACES * sizeof(bench_place_t);
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    void *board = MAP_FAILED;
-
-    if (fd >= 0 && ftruncate(fd, (off_t)size) == 0) {
-        board = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
-    return board == MAP_FAILED ? NULL : board;
-}
-
-apr_int64_t bench_now(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (apr_int64_t)now.tv_sec * APR_USEC_PER_SEC + now.tv_nsec / 1000;
-}
-
-/* Several threads may be at it: the latest stays. */
-void bench_note(bench_place_t *place)
-{
-    apr_int64_t now = bench_now(), last = __atomic_load_n(&place->last, __ATOMIC_RELAXED);
-
-    while (last < now && !__atomic_compare_exchange_n(&place->last, &last, now, 1, __ATOMIC_RELAXED, __ATOMIC_RELAXED)) {
-    }
-    __atomic_add_fetch(&place->handled, 1, __ATOMIC_RELEASE);
-}
-
 static int number(const char *text, const char *name, int least)
 {
     char *end;
@@ -84,30 +48,20 @@ static int number(const char *text, const char *name, int least)
     return (int)value;
 }
 
-static const svl_ring_t *read_keys(const char *path, apr_pool_t *p)
+bench_place_t *bench_place(const bench_t *bench, const char *text)
 {
-    const svl_ring_t *ring;
-    const char *error;
-    apr_file_t *file;
-    char text[4096], words[120];
-    apr_size_t length = 0;
-    apr_status_t rv = apr_file_open(&file, path, APR_READ, APR_OS_DEFAULT, p);
+    int place = number(text, "place", 0);
 
-    if (rv == APR_SUCCESS) {
-        rv = apr_file_read_full(file, text, sizeof(text), &length);
-        apr_file_close(file);
+    if (place >= BENCH_PLACES) {
+        bench_fail("place is %d: a board has 0 to %d", place, BENCH_PLACES - 1);
     }
-    if (rv != APR_EOF) {
-        bench_fail("cannot read the keys in %s: %s", path, rv ? apr_strerror(rv, words, sizeof(words)) : "they are too many");
-    }
-    if (svl_ring_parse(&ring, text, length, &error, p) != APR_SUCCESS) {
-        bench_fail("the keys in %s: %s", path, error);
-    }
-    return ring;
+    return &bench->board[place];
 }
 
 void bench_begin(bench_t *bench, int argc, const char *const *argv, int mores, const char *usage)
 {
+    const svl_ring_t *ring;
+    const char *warning, *error;
     bench_signing_t *signing;
 
     if (argc != 8 + mores) {
@@ -133,7 +87,10 @@ void bench_begin(bench_t *bench, int argc, const char *const *argv, int mores, c
         bench_fail("%d receivers: a board has %d places", bench->receivers, BENCH_PLACES);
     }
     signing = bench->signing = apr_pcalloc(bench->pool, sizeof(*signing));
-    if (svl_sign_create(&signing->signer, read_keys(argv[3], bench->pool), bench->pool) != APR_SUCCESS) {
+    if (svl_keyfile_read(&ring, argv[3], &warning, &error, bench->pool) != APR_SUCCESS) {
+        bench_fail("%s", error);
+    }
+    if (svl_sign_create(&signing->signer, ring, bench->pool) != APR_SUCCESS) {
         bench_fail("no memory for a signer");
     }
     apr_snprintf(signing->prefix, sizeof(signing->prefix), "b%" APR_TIME_T_FMT "-%d", apr_time_now(), (int)getpid());

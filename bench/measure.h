@@ -3,32 +3,13 @@
  * @file bench/measure.h
  * @brief What the bench's generators share, so that all are measured alike: the message, a receiver's work, and the time until every
  * receiver has done it.
- *
- * Receivers are processes of any kind (httpd's children, subscribers of a broker).  They tell through a shared file, the board, which has
- * a place for each receiver: how many messages it has handled, and when the last.  So whoever waits needs nothing from what is
- * measured.
  */
 #ifndef SVL_BENCH_MEASURE_H
 #define SVL_BENCH_MEASURE_H
 
 #include <apr_pools.h>
 
-#define BENCH_PLACES 64
-
-typedef struct bench_place_t {
-    apr_uint64_t handled; /**< atomic */
-    apr_int64_t last;     /**< atomic; bench_now */
-    char apart[48];       /**< a cache line each */
-} bench_place_t;
-
-/** @return the board in the file @a path, which is made if need be: BENCH_PLACES places; NULL, with errno */
-bench_place_t *bench_board(const char *path);
-
-/** @return microseconds of a clock that no one sets, the same for all processes */
-apr_int64_t bench_now(void);
-
-/** A message was handled. */
-void bench_note(bench_place_t *place);
+#include "board.h"
 
 /** A generator's command line: `what board keys receivers bytes count batch …`; keys is a key file. */
 typedef struct bench_t {
@@ -52,6 +33,9 @@ typedef struct bench_t {
 /** Reads the command line, or ends the process with a line about what is wrong.
  * @param usage of the generator's own arguments  @param mores how many there must be */
 void bench_begin(bench_t *bench, int argc, const char *const *argv, int mores, const char *usage);
+
+/** @return the place of the board with this number; ends the process if there is none */
+bench_place_t *bench_place(const bench_t *bench, const char *number);
 
 /** Ends the process: prints a line of what happened, with the value. */
 void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file mod_bench.c
- * @brief What the bench loads into httpd: the function bench.note, which tells the board (measure.h) of its run and nothing else, and the
+ * @brief What the bench loads into httpd: the function bench.note, which tells the board (board.h) of its run and nothing else, and the
  * handler `bench-nothing`, which reads the body and answers as much as example.echo does to a call of 200 bytes, and nothing else.
  *
  *   BenchBoard path place         this server's place on the board
@@ -17,7 +17,7 @@
 
 #include "mod_serviceless.h"
 
-#include "measure.h"
+#include "board.h"
 
 module AP_MODULE_DECLARE_DATA bench_module;
 

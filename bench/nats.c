@@ -98,16 +98,11 @@ int main(int argc, const char *const *argv)
     static bench_t bench;
     publisher_t publisher = {0};
     natsConnection *nats;
-    int place;
 
     bench_begin(&bench, argc, argv, 2, "port place");
     nats = connect_to(&bench, bench.more[0]);
     if (strcmp(bench.what, "receive") == 0) {
-        place = atoi(bench.more[1]);
-        if (place < 0 || place >= BENCH_PLACES) {
-            bench_fail("place is %d: a board has 0 to %d", place, BENCH_PLACES - 1);
-        }
-        receive(nats, &bench, &bench.board[place]);
+        receive(nats, &bench, bench_place(&bench, bench.more[1]));
     }
     publisher.nats = nats;
     bench_run(&bench, publish, &publisher);

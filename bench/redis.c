@@ -124,17 +124,12 @@ int main(int argc, const char *const *argv)
     static bench_t bench;
     publisher_t publisher = {0};
     redisContext *redis;
-    int place;
 
     bench_begin(&bench, argc, argv, 2, "port place");
     redis = connect_to(bench.more[0]);
     redisSetTimeout(redis, (struct timeval){PATIENCE, 0});
     if (strcmp(bench.what, "receive") == 0) {
-        place = atoi(bench.more[1]);
-        if (place < 0 || place >= BENCH_PLACES) {
-            bench_fail("place is %d: a board has 0 to %d", place, BENCH_PLACES - 1);
-        }
-        receive(redis, &bench, &bench.board[place]);
+        receive(redis, &bench, bench_place(&bench, bench.more[1]));
     }
     publisher.redis = redis;
     bench_run(&bench, publish, &publisher);

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 package Bench::Fleet;
 
-# Fleets whose nodes tell a board (measure.h) of their runs, and the generators that wait for it.
+# Fleets whose nodes tell a board (board.h) of their runs, and the generators that wait for it.
 #
 #   my $fleet = bench_fleet(4, durability => 'fsync');
 #   my $us = middle(http($fleet, 'latency', count => 100, mode => 'bounce'));
@@ -12,7 +12,6 @@ use Exporter qw(import);
 use File::Basename qw(dirname);
 use Fleet;
 use JSON::PP;
-use Time::HiRes qw(sleep);
 
 our @EXPORT_OK = qw(bench_fleet generated http middle quiet);
 
@@ -67,14 +66,12 @@ sub http {
 # Waits until its nodes have done all that they were told: none has less than another, and nothing waits.
 sub quiet {
     my ($fleet) = @_;
-    my $end = time + 60;
-    while (1) {
+    poll {
         my @logs = map { $_->status->{log} } $fleet->{fleet}->nodes;
         my %calls = map { $_->{calls} => 1 } @logs;
-        return if keys %calls == 1 && !grep { $_->{pending} } @logs;
-        die "a fleet of $fleet->{count} nodes still works after a minute\n" if time > $end;
-        sleep 0.05;
-    }
+        return keys %calls == 1 && !grep { $_->{pending} } @logs;
+    } 60 or die "a fleet of $fleet->{count} nodes still works after a minute\n";
+    return;
 }
 
 sub middle { return Bench::median(@{$_[0]{us}}) }

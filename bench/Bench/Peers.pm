@@ -16,7 +16,6 @@ use Fleet::Edit qw(write_file);
 use IO::Handle;
 use IO::Socket::INET;
 use POSIX ();
-use Time::HiRes qw(sleep time);
 
 my $build = Fleet::build_directory();
 my $BYTES = 200;
@@ -59,16 +58,6 @@ sub _spawn {
     return;
 }
 
-sub _wait {
-    my ($what, $so) = @_;
-    my $end = time + $PATIENCE;
-    until ($so->()) {
-        die "$what is not ready after $PATIENCE s\n" if time > $end;
-        sleep 0.02;
-    }
-    return;
-}
-
 sub start {
     my ($class, $kind, %o) = @_;
     my $self = bless {%o, kind => $kind, port => Fleet::free_port('127.0.0.1'), pids => [], owner => $$}, $class;
@@ -87,10 +76,10 @@ sub start {
         push @command, '-c', "$files.conf";
     }
     $self->_spawn("$files.log", @command);
-    _wait($kind, sub { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port}) });
+    poll { IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $self->{port}) } $PATIENCE or die "$kind does not listen after $PATIENCE s\n";
     for my $place (0 .. $o{receivers} - 1) {
         $self->_spawn("$files.$place", $self->_generator('receive', $place, count => 0));
-        _wait("a receiver of $kind", sub { -s "$files.$place" });
+        poll { -s "$files.$place" } $PATIENCE or die "a receiver of $kind is not ready after $PATIENCE s\n";
     }
     return $self;
 }
@@ -117,11 +106,9 @@ sub stop {
     $self->{pids} = [];
     kill 'TERM', @pids;
     for my $pid (@pids) {
-        my $end = time + $PATIENCE;
-        until (waitpid $pid, POSIX::WNOHANG) {
-            kill 'KILL', $pid if time > $end;
-            sleep 0.01;
-        }
+        next if poll { waitpid $pid, POSIX::WNOHANG } $PATIENCE;
+        kill 'KILL', $pid;
+        waitpid $pid, 0;
     }
     return;
 }

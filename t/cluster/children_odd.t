@@ -87,6 +87,8 @@ subtest 'the whole server is killed' => sub {
         my %after = began_after($node, $id);
         return (grep { $ran{$_} } @new) && !grep { !$ran{$_} && !$after{$_} } @new;
     } 20, 'those children that live then run what was not settled';
+    my %after = began_after($node, $id);
+    diag("began after it had run: $_") for grep { $after{$_} } @new;
     eventually { outcome($node, 'table.sleep', [20, 0 + $slow], $id) eq 'ok' } 10, 'and it has its outcome';
 };
 
