@@ -13,6 +13,8 @@ import { Webhook } from "standardwebhooks";
 
 const TRIES = 3;
 const TIMEOUT = 60_000; // milliseconds
+const NO_NODE = "this is not a node's answer: is it the URL of an endpoint, and may this address use it?";
+const NOT_REACHED = ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"];
 
 // A key file has a line for each key: id, secret, permissions.  The first one signs.  A node signs its answer with the fleet's key and,
 // when another one asked, with that one too: the application's own key is enough to check it.
@@ -73,30 +75,32 @@ async function post(url, key, id, body) {
 // Resolves to the text of the answer.  Tries again with the same id when it is not known what became of a call: it never runs twice.
 async function call(url, keys, body) {
   const id = randomUUID();
+  const unknown = `; call ${id} may have been accepted`;
   let problem;
+  let doubt = "";
   for (let attempt = 0; attempt < TRIES; attempt++) {
     if (attempt > 0) {
       await sleep(1000);
     }
-    const answer = await post(url, keys[0], id, body).catch((error) => ({ status: 0, text: error.cause ?? error }));
+    const answer = await post(url, keys[0], id, body).catch((error) => ({ status: 0, error: error.cause ?? error }));
     if (answer.status >= 200 && answer.status <= 299) {
       if (!isBelievable(keys, id, answer.headers, answer.text)) {
-        throw new Error(`the answer of ${url} is not signed by a node: it is not believed; call ${id} may have been accepted`);
+        throw new Error(`the answer of ${url} is not signed by a node: it is not believed${unknown}`);
       }
       return answer.text;
     }
-    problem = answer.status === 0
-      ? `no answer from ${url} (${answer.text})`
-      : `${url} answered ${answer.status}: ${JSON.stringify(answer.text.slice(0, 500))}`;
-    const refused = answer.status > 0 && answer.status < 500;
-    if (attempt > 0 || !refused) {
-      problem += `; call ${id} may have been accepted`;
+    if (answer.status === 0) {
+      problem = `no answer from ${url} (${answer.error})`;
+      doubt = NOT_REACHED.includes(answer.error.code) ? doubt : unknown;
+      continue;
     }
-    if (refused) {
+    problem = `${url} answered ${answer.status}: ${answer.text.startsWith("{") ? JSON.stringify(answer.text.slice(0, 500)) : NO_NODE}`;
+    if (answer.status < 500) {
       break;
     }
+    doubt = unknown;
   }
-  throw new Error(problem);
+  throw new Error(problem + doubt);
 }
 
 function fail(status, message) {

@@ -11,6 +11,8 @@ declare(strict_types=1);
 const TRIES = 3;
 const TIMEOUT = 60; // seconds, as are the next
 const TOLERANCE = 300;
+const NO_NODE = "this is not a node's answer: is it the URL of an endpoint, and may this address use it?";
+const NOT_REACHED = '/getaddrinfo|Connection refused|unreachable|No route to host/';
 
 function fail(int $status, string $message): never
 {
@@ -79,14 +81,14 @@ function is_believable(array $keys, string $call, array $headers, string $body):
     return false;
 }
 
-// Returns status, headers by name, and body; null when there is no answer.
-function post(string $url, array $headers, string $body): ?array
+// Returns status, headers by name, and body; when there is no answer, 0, none, and why.
+function post(string $url, array $headers, string $body): array
 {
     $options = ['method' => 'POST', 'header' => $headers, 'content' => $body, 'timeout' => TIMEOUT, 'ignore_errors' => true,
                 'follow_location' => 0];
     $stream = @fopen($url, 'rb', false, stream_context_create(['http' => $options]));
     if (!$stream) {
-        return null;
+        return [0, [], error_get_last()['message'] ?? ''];
     }
     $answer = stream_get_contents($stream);
     $lines = stream_get_meta_data($stream)['wrapper_data'];
@@ -102,6 +104,8 @@ function post(string $url, array $headers, string $body): ?array
 function call(string $url, array $keys, string $body): string
 {
     $id = bin2hex(random_bytes(16));
+    $unknown = "; call $id may have been accepted";
+    $doubt = '';
     for ($attempt = 0; $attempt < TRIES; $attempt++) {
         if ($attempt) {
             sleep(1);
@@ -111,19 +115,21 @@ function call(string $url, array $keys, string $body): string
                                                    'webhook-signature: ' . sign($keys[0], $id, $now, $body)], $body);
         if ($status >= 200 && $status <= 299) {
             return is_believable($keys, $id, $headers, $answer) ? $answer
-                : fail(3, "the answer of $url is not signed by a node: it is not believed; call $id may have been accepted");
+                : fail(3, "the answer of $url is not signed by a node: it is not believed$unknown");
         }
-        $problem = $status ? "$url answered $status: " . json_encode(substr($answer, 0, 500), JSON_INVALID_UTF8_SUBSTITUTE)
-            : "no answer from $url";
-        $refused = $status && $status < 500;
-        if ($attempt || !$refused) {
-            $problem .= "; call $id may have been accepted";
+        if (!$status) {
+            $problem = "no answer from $url ($answer)";
+            $doubt = preg_match(NOT_REACHED, $answer) ? $doubt : $unknown;
+            continue;
         }
-        if ($refused) {
+        $problem = "$url answered $status: "
+            . (str_starts_with($answer, '{') ? json_encode(substr($answer, 0, 500), JSON_INVALID_UTF8_SUBSTITUTE) : NO_NODE);
+        if ($status < 500) {
             break;
         }
+        $doubt = $unknown;
     }
-    fail(3, $problem);
+    fail(3, $problem . $doubt);
 }
 
 $url = getenv('SERVICELESS_URL');

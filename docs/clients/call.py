@@ -19,10 +19,15 @@ import urllib.parse
 import uuid
 
 TRIES, TIMEOUT, TOLERANCE = 3, 60, 300
+NO_NODE = "this is not a node's answer: is it the URL of an endpoint, and may this address use it?"
 
 
 class NotBelieved(Exception):
     """There is no answer of a node."""
+
+
+class NotReached(Exception):
+    """Nothing was sent."""
 
 
 def read_keys(path):
@@ -59,10 +64,14 @@ def is_believable(keys, call_id, headers, body):
 
 
 def post(url, headers, body):
-    """Returns status, headers and body; raises OSError or HTTPException when there is no whole answer."""
+    """Returns status, headers and body; raises NotReached, or OSError or HTTPException when there is no whole answer."""
     parts = urllib.parse.urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.netloc, timeout=TIMEOUT)
+    try:
+        connection.connect()
+    except OSError as error:
+        raise NotReached(f"no answer from {url}: it cannot be reached ({error!r})") from error
     try:
         connection.request("POST", parts.path or "/", body, headers)
         answer = connection.getresponse()
@@ -74,7 +83,8 @@ def post(url, headers, body):
 def call(url, keys, function, args, kwargs):
     """Returns the answer, a dict.  Tries again with the same id when it is not known what became of a call: it never runs twice."""
     call_id = str(uuid.uuid4())
-    unknown = f"call {call_id} may have been accepted"
+    unknown = f"; call {call_id} may have been accepted"
+    doubt = ""
     body = json.dumps({"function": function, "args": args, "kwargs": kwargs}).encode()
     for attempt in range(TRIES):
         if attempt:
@@ -88,19 +98,22 @@ def call(url, keys, function, args, kwargs):
         }
         try:
             status, headers, answer = post(url, headers, body)
+        except NotReached as error:
+            problem = str(error)
+            continue
         except (OSError, http.client.HTTPException) as error:
-            problem = f"no answer from {url} ({error!r}); {unknown}"
+            problem = f"no answer from {url} ({error!r})"
+            doubt = unknown
             continue
         if 200 <= status <= 299:
             if not is_believable(keys, call_id, headers, answer):
-                raise NotBelieved(f"the answer of {url} is not signed by a node: it is not believed; {unknown}")
+                raise NotBelieved(f"the answer of {url} is not signed by a node: it is not believed{unknown}")
             return json.loads(answer)
-        problem = f"{url} answered {status}: {answer[:500]!r}"
+        problem = f"{url} answered {status}: " + (repr(answer[:500]) if answer.startswith(b"{") else NO_NODE)
         if status < 500:
-            problem += f"; {unknown}" if attempt else ""
             break
-        problem += f"; {unknown}"
-    raise NotBelieved(problem)
+        doubt = unknown
+    raise NotBelieved(problem + doubt)
 
 
 def main(words):

@@ -57,20 +57,26 @@ trap 'exit 3' INT TERM HUP
 
 # Sent again with the same id when it is not known what became of it: a call never runs twice.
 id=$(openssl rand -hex 16)
+unknown="; call $id may have been accepted" doubt=''
 for try in 1 2 3; do
     [ $try = 1 ] || sleep 1
     now=$(date +%s)
     http=$(printf %s "$call" | curl -sS --connect-timeout 5 --max-time 60 -D "$directory/headers" -o "$directory/answer" -w '%{http_code}' \
         -H 'Content-Type: application/json' -H "webhook-id: $id" -H "webhook-timestamp: $now" \
-        -H "webhook-signature: v1,$(hmac "$signer" "$id.$now.$call")" --data-binary @- "$SERVICELESS_URL") || http=none
-    case $http in none | 5??) ;; *) break ;; esac
+        -H "webhook-signature: v1,$(hmac "$signer" "$id.$now.$call")" --data-binary @- "$SERVICELESS_URL") ||
+        case $? in 5 | 6 | 7 | 35 | 60) http=unreached ;; *) http=none ;; esac # these of curl: nothing was sent
+    case $http in unreached) ;; none | 5??) doubt=$unknown ;; *) break ;; esac
 done
 answer=$(cat "$directory/answer" 2>/dev/null) || answer=''
-case $try$http in 1[34]??) doubt='' ;; *) doubt="; call $id may have been accepted" ;; esac
 case $http in
 2??) ;;
-none) fail 3 "no answer from $SERVICELESS_URL$doubt" ;;
-*) fail 3 "$SERVICELESS_URL answered $http: $(printf %.500s "$answer" | LC_ALL=C tr -cd '[:print:]')$doubt" ;;
+none | unreached) fail 3 "no answer from $SERVICELESS_URL$doubt" ;;
+*) fail 3 "$SERVICELESS_URL answered $http: $(
+    case $answer in
+    "{"*) printf %.500s "$answer" | LC_ALL=C tr -cd '[:print:]' ;;
+    *) printf %s "this is not a node's answer: is it the URL of an endpoint, and may this address use it?" ;;
+    esac
+)$doubt" ;;
 esac
 
 # The answer counts only if a node signed it, for this call, and now.
@@ -94,7 +100,7 @@ is_believable() {
     done
     return 1
 }
-is_believable || fail 3 "the answer of $SERVICELESS_URL is not signed by a node: it is not believed; call $id may have been accepted"
+is_believable || fail 3 "the answer of $SERVICELESS_URL is not signed by a node: it is not believed$unknown"
 printf '%s\n' "$answer"
 begin="{\"id\":\"$id\",\"node\":\"${answer_id#*:}\",\"outcome\":" # as nodes write it
 case $answer in

@@ -52,7 +52,9 @@ static int refused(const svl_cli_t *cli, const svl_transport_exchange_t *exchang
                         title ? " " : "", title ? shown(cli, title) : "", detail ? ": " : "", detail ? shown(cli, detail) : "",
                         exchange->status == 401 ? " (the node's error log says why: key, clock or headers)"
                         : detail                ? ""
-                                                : " and no reason: is this the path of a node's endpoint?");
+                        : exchange->status == 403
+                            ? " and no reason: httpd keeps this address out (`Require` of the endpoint's <Location>)"
+                            : " and no reason: is this the path of a node's endpoint?");
 }
 
 /* Checks the signature.  @return SVL_CLI_OK and the node that signed, or SVL_CLI_REFUSED (said) */

@@ -156,7 +156,6 @@ static void print_unended(const svl_cli_answer_t *answer, json_t *outcomes)
     fflush(stdout);
     fprintf(stderr, "call %s: %d %s not %s yet", id, all, all == 1 ? "node has" : "nodes have",
             unknown ? "told its end" : "ended it");
-    unreached += unknown;
     if (unreached == all) {
         fprintf(stderr, "; %s when %s can be reached", all == 1 ? "it gets it" : "they get it", all == 1 ? "it" : "they");
     }

@@ -166,13 +166,9 @@ static svl_peer_result_e read_outcome(const char *peer, const svl_transport_exch
 static const char *problem_of(const svl_transport_exchange_t *exchange, int held, apr_pool_t *p)
 {
     const char *detail = held ? svl_outcome_problem(exchange->response, exchange->response_length, p) : NULL;
-    return apr_psprintf(p, "it answered %d%s%s", exchange->status,
-                        detail ? ": "
-                        : held ? ""
-                               : ", not signed as it should be",
-                        detail                    ? detail
-                        : exchange->status == 401 ? ": compare keys and clocks"
-                                                  : "");
+    return detail ? apr_psprintf(p, "it answered %d: %s", exchange->status, detail)
+                  : apr_psprintf(p, "it answered %d%s%s", exchange->status, held ? "" : ", not signed as it should be",
+                                 svl_signed_advice(exchange->status));
 }
 
 static void conclude(const round_t *round, apr_uint32_t peer, const svl_transport_exchange_t *exchange, svl_signer_t *signer,

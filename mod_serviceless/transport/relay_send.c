@@ -158,8 +158,8 @@ void svl_relay_note(svl_relay_t *relay, apr_uint32_t node, const svl_transport_e
                       svl_peer_result_name(result), words);
     }
     else if (result == SVL_PEER_REFUSED && svl_relay_once_a_second(&lane->logged)) {
-        svl_log_write(log, SVL_LOG_MARK, SVL_LOG_WARNING, APR_SUCCESS, SVLNO(0303) "node %s refused a message: %s%s",
-                      peer->name, words, exchange->status == 401 ? "; compare keys and clocks" : "");
+        svl_log_write(log, SVL_LOG_MARK, SVL_LOG_WARNING, APR_SUCCESS, SVLNO(0303) "node %s refused a message: %s", peer->name,
+                      words);
     }
 }
 

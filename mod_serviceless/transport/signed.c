@@ -51,6 +51,20 @@ int svl_signed_holds(const svl_transport_exchange_t *exchange, svl_signer_t *sig
     return 1;
 }
 
+const char *svl_signed_advice(int status)
+{
+    switch (status) {
+    case 401:
+        return "; compare keys and clocks";
+    case 403:
+        return "; does its `Require` let this node in, and may this node's first key relay there?";
+    case 404:
+        return "; is the endpoint at that path there?";
+    default:
+        return "";
+    }
+}
+
 svl_peer_result_e svl_signed_judge(const svl_transport_exchange_t *exchange, svl_signer_t *signer, const char *peer,
                                    svl_peer_state_t *state, apr_int64_t tolerance, const char **words, apr_pool_t *p)
 {
@@ -68,7 +82,7 @@ svl_peer_result_e svl_signed_judge(const svl_transport_exchange_t *exchange, svl
     default:
         return SVL_PEER_BROKEN;
     }
-    *words = apr_psprintf(p, "it answered %d", exchange->status);
+    *words = apr_psprintf(p, "it answered %d%s", exchange->status, svl_signed_advice(exchange->status));
     if (exchange->status >= 500) {
         return SVL_PEER_UNAVAILABLE;
     }

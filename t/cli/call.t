@@ -131,8 +131,8 @@ subtest 'what has not ended everywhere: the id of the call, and how to find out'
         [[qw(ok pending)], '1 node has not ended it yet'],
         [[qw(unreachable unreachable)], '2 nodes have not ended it yet; they get it when they can be reached'],
         [[qw(unreachable pending)], '2 nodes have not ended it yet; 1 of them gets it when it can be reached'],
-        [[qw(unknown)], '1 node has not told its end yet; it gets it when it can be reached'],
-        [[qw(unreachable unknown pending)], '3 nodes have not told its end yet; 2 of them get it when they can be reached'],
+        [[qw(unknown)], '1 node has not told its end yet'],
+        [[qw(unreachable unknown pending)], '3 nodes have not told its end yet; 1 of them gets it when it can be reached'],
     );
     for (@cases) {
         my ($outcomes, $words) = @$_;
@@ -185,11 +185,12 @@ subtest 'a refusal is 3, with its words' => sub {
     is($run->{status}, 3, '409: status');
     like($run->{err}, qr/answered 409 Conf\\x1blict: a\\x0ab$/m, '409: words, escaped');
     like(call_against(sub { $problem->(401, 'Unauthorized', 'x') })->{err}, qr/error log says why/, '401: where to look');
-    for (['<html>', 404], ['[1]', 302], ['', 500]) {
-        my ($body, $status) = @$_;
+    my $path = 'is this the path';
+    for (['<html>', 404, $path], ['[1]', 302, $path], ['', 500, $path], ['<html>', 403, 'httpd keeps this address out']) {
+        my ($body, $status, $words) = @$_;
         $run = call_against(sub { response($status, $body) });
         is($run->{status}, 3, "$status without a problem document: status");
-        like($run->{err}, qr/answered $status and no reason/, "$status: words");
+        like($run->{err}, qr/answered $status and no reason: $words/, "$status: words");
     }
 };
 

@@ -240,6 +240,11 @@ sub _test_again {
         is($run->{status}, 3, 'status');
         like($run->{err}, qr/ answered 403\b.*not this key/, 'words');
         unlike($run->{err}, qr/may have been accepted/, 'it was not accepted');
+        $run = $against->(sub { response(404, '<html><title>no such page</title>') });
+        like($run->{err}, qr/ answered 404\b.* is it the URL of an endpoint/, 'not a node: words');
+        unlike($run->{err}, qr/<html>/, 'not a page');
+        $run = $against->([sub { '' }, sub { response(404, '{}') }]);
+        like($run->{err}, qr/ answered 404\b.*may have been accepted/, 'but the first may have been accepted, when it got no answer');
         $run = $against->(sub { response(302, '', 'Location: /elsewhere') });
         is($run->{status}, 3, 'nor to where a redirect points');
     };
@@ -266,6 +271,7 @@ sub _test_refused {
         my $run = command(['f'], @with, key_file => $keys);
         is($run->{status}, 3, 'nobody there: status');
         like($run->{err}, qr/no answer from http:/, 'nobody there: words');
+        unlike($run->{err}, qr/may have been accepted/, 'nobody there: so nobody accepted it');
     };
     return;
 }
