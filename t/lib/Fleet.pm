@@ -310,8 +310,9 @@ sub _shown_keys {
 
 sub _is_ours {
     my ($report) = @_;
-    $report =~ s/^  Previous .*?\n\n//ms if $report =~ /^  Location is file descriptor/m;
-    return $report =~ /mod_serviceless/;
+    my ($location) = $report =~ /^(  Location is file descriptor .*?)\n\n/ms or return $report =~ /mod_serviceless/;
+    my ($access) = $report =~ /^(  (?:Read|Write) .*?)\n\n/ms;
+    return "$access$location" =~ /mod_serviceless/;
 }
 
 # What must never be, whatever the test was about: a child that crashed (unless the fleet was made with crashes => 1), a key in a log, or
