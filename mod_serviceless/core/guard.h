@@ -5,16 +5,22 @@
  *
  * Prefork's children destroy their pools inside the handler of SIGTERM and SIGHUP, which does not return; and our cleanups, run from there,
  * take the locks that the interrupted code may hold.  So what handles a call in a request's thread, locks, waits and functions, blocks
- * signals meanwhile, all but those of its own faults; maintain.c sees to what does not end then.  A thread that is started inside
- * inherits that, so that the MPM's signals go to the MPM's threads.
+ * signals meanwhile, all but those of its own faults; maintain.c sees to what does not end then.
+ *
+ * Threaded MPMs keep signals from the threads that serve requests, as this module does from its own: there svl_guard_needless spares the
+ * system calls.
  */
 #ifndef SVL_CORE_GUARD_H
 #define SVL_CORE_GUARD_H
 
 #include <signal.h>
 
-/** Blocks signals.  @param before what svl_guard_leave restores */
-static inline void svl_guard_enter(sigset_t *before)
+/** Nonzero once it is known that no thread which calls what is guarded takes signals.  Set before there are such threads. */
+extern int svl_guard_needless;
+
+/** Blocks signals, whatever the MPM.  A thread that is started inside inherits that, so that the MPM's signals go to the MPM's threads.
+ * @param before what svl_guard_restore restores */
+static inline void svl_guard_block(sigset_t *before)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
     sigset_t asked;
@@ -23,6 +29,19 @@ static inline void svl_guard_enter(sigset_t *before)
         sigdelset(&asked, faults[i]);
     }
     pthread_sigmask(SIG_BLOCK, &asked, before);
+}
+
+static inline void svl_guard_restore(const sigset_t *before)
+{
+    pthread_sigmask(SIG_SETMASK, before, NULL);
+}
+
+/** Blocks signals.  @param before what svl_guard_leave restores */
+static inline void svl_guard_enter(sigset_t *before)
+{
+    if (!svl_guard_needless) {
+        svl_guard_block(before);
+    }
 }
 
 /** For what may take seconds: lets in the signal of a graceful stop, whose handler closes the listening sockets, and returns.
@@ -37,7 +56,9 @@ static inline void svl_guard_open(sigset_t *before)
 
 static inline void svl_guard_leave(const sigset_t *before)
 {
-    pthread_sigmask(SIG_SETMASK, before, NULL);
+    if (!svl_guard_needless) {
+        svl_guard_restore(before);
+    }
 }
 
 #endif

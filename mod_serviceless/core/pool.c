@@ -34,6 +34,11 @@ void svl_pool_make(apr_pool_t **pool)
     apr_pool_create_unmanaged_ex(pool, out_of_memory, NULL);
 }
 
+void svl_pool_modest(apr_pool_t *pool)
+{
+    apr_allocator_max_free_set(apr_pool_allocator_get(pool), KEPT);
+}
+
 apr_status_t svl_pool_create(apr_pool_t **pool)
 {
     apr_allocator_t *allocator;

@@ -21,4 +21,7 @@ void svl_pool_on_lack(apr_abortfunc_t handler);
  * @return APR_SUCCESS or APR_ENOMEM; later a lack of memory ends the process, as above */
 apr_status_t svl_pool_create(apr_pool_t **pool);
 
+/** Keeps for reuse at most what a pool of svl_pool_create keeps, when a pool of svl_pool_make is to live long. */
+void svl_pool_modest(apr_pool_t *pool);
+
 #endif

@@ -325,9 +325,9 @@ apr_status_t svl_maintain_start(const apr_array_header_t *runtimes, apr_pool_t *
     }
     child.registered = 1;
     /* Threads take no signals, which are for the MPM's own, but those of their own faults: httpd notes where those end a child. */
-    svl_guard_enter(&before);
+    svl_guard_block(&before);
     rv = apr_thread_create(&thread, NULL, maintenance, leads, pool);
-    svl_guard_leave(&before);
+    svl_guard_restore(&before);
     if (rv == APR_SUCCESS) {
         apr_os_thread_get(&id, thread);
         child.id = *id;

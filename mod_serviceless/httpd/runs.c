@@ -52,6 +52,8 @@ struct svl_runs_t {
     apr_time_t moved;  /* when a rerun was last taken or ended, monotonic */
     apr_time_t leave;  /* deadline of a child that leaves; 0: it does not */
     int stopping;
+    apr_pool_t *resting[SVL_RUN_THREADS]; /* of threads whose turn has ended */
+    int rested;
 };
 
 static void work(void *baton);
@@ -234,6 +236,18 @@ static void put_back(svl_runs_t *runs, lane_t *lane, const apr_uint64_t *positio
     }
 }
 
+/* With the lock held.  A new pool for each turn would cost pages that are given back and cleared again. */
+static apr_pool_t *take_pool(svl_runs_t *runs)
+{
+    apr_pool_t *pool;
+    if (runs->rested) {
+        return runs->resting[--runs->rested];
+    }
+    svl_pool_make(&pool);
+    svl_pool_modest(pool);
+    return pool;
+}
+
 /* One turn of a thread: until no lane may run. */
 static void work(void *baton)
 {
@@ -241,8 +255,8 @@ static void work(void *baton)
     apr_uint64_t positions[SVL_RUNS_TAKE_MAX];
     apr_pool_t *pool;
     lane_t *lane;
-    svl_pool_make(&pool);
     apr_thread_mutex_lock(runs->lock);
+    pool = take_pool(runs);
     while (!runs->stopping && (lane = lane_next(runs)) != NULL) {
         apr_uint32_t count = lane_take(lane, lane == suspects_of(runs), positions);
         int reruns = lane == suspects_of(runs) || count_reruns(runs, lane, positions, count);
@@ -269,10 +283,10 @@ static void work(void *baton)
             lane->mean = batch.longest > lane->mean ? batch.longest : (3 * lane->mean + batch.longest + 3) / 4;
         }
     }
+    runs->resting[runs->rested++] = pool;
     runs->busy--;
     apr_thread_cond_signal(runs->idle);
     apr_thread_mutex_unlock(runs->lock);
-    apr_pool_destroy(pool);
 }
 
 int svl_runs_room(svl_runs_t *runs, const svl_function_t *function)

@@ -256,6 +256,7 @@ static apr_status_t make_child(const apr_array_header_t *nodes)
     child.main = pthread_self();
     child.asynchronous = ap_mpm_query(AP_MPMQ_IS_ASYNC, &is) == APR_SUCCESS && is > 0;
     child.threaded = ap_mpm_query(AP_MPMQ_IS_THREADED, &is) != APR_SUCCESS || is != AP_MPMQ_NOT_SUPPORTED;
+    svl_guard_needless = child.threaded;
     rv = apr_thread_mutex_create(&child.rousing, APR_THREAD_MUTEX_DEFAULT, pool);
     if (rv == APR_SUCCESS) {
         rv = svl_curl_transport.init(pool);
@@ -275,7 +276,7 @@ void svl_runtime_start(apr_pool_t *pchild, server_rec *main_server)
         return;
     }
     /* Under prefork a stop signal that comes meanwhile would end the process from within a call of malloc, and its cleanups would use that. */
-    svl_guard_enter(&before);
+    svl_guard_block(&before);
     load_what_ends_threads();
     rv = make_child(nodes);
     if (rv != APR_SUCCESS) {
@@ -287,5 +288,5 @@ void svl_runtime_start(apr_pool_t *pchild, server_rec *main_server)
         begin();
         apr_pool_pre_cleanup_register(pchild, NULL, svl_maintain_leave);
     }
-    svl_guard_leave(&before);
+    svl_guard_restore(&before);
 }

@@ -6,15 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <apr_allocator.h>
-
 #include "../core/fault.h"
 #include "../core/pool.h"
 #include "damage.h"
 #include "running.h"
 #include "work.h"
-
-#define SCRATCH_KEPT (256 << 10) /* bytes kept between transactions: a large batch shall not cost its memory for ever */
 
 /* On its caller's stack. */
 struct svl_commit_op_t {
@@ -41,7 +37,7 @@ apr_status_t svl_commit_make(svl_store_t *store)
     pthread_mutex_init(&store->queue, NULL);
     /* Not below the store's pool, whose sub-pools are gone when its cleanup commits a last time. */
     svl_pool_make(&store->scratch);
-    apr_allocator_max_free_set(apr_pool_allocator_get(store->scratch), SCRATCH_KEPT);
+    svl_pool_modest(store->scratch);
     return APR_SUCCESS;
 }
 

@@ -78,12 +78,15 @@ static void *APR_THREAD_FUNC turns(apr_thread_t *thread, void *baton)
 static apr_status_t start(svl_crew_t *crew)
 {
     member_t *member = &crew->members[crew->count];
+    sigset_t before;
     apr_status_t rv = svl_pool_create(&member->pool);
 
     if (rv != APR_SUCCESS) {
         return rv;
     }
+    svl_guard_block(&before);
     rv = apr_thread_create(&member->thread, NULL, turns, crew, member->pool);
+    svl_guard_restore(&before);
     if (rv != APR_SUCCESS) {
         apr_pool_destroy(member->pool);
         return rv;

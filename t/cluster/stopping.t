@@ -10,7 +10,7 @@ use Test::More;
 use Time::HiRes qw(time);
 
 my $LONG = 8;   # seconds that a run takes
-my $SOON = 3;   # seconds within which all processes are gone
+my $SOON = Fleet::signals_are_late() ? 6 : 3; # seconds within which all processes are gone
 my $BRIEF = 1.5; # seconds of a run that a stop must wait for
 my $SHORT = 2.5; # seconds of a run that a graceful restart must wait for: longer than a child's leaving may take
 
