@@ -83,7 +83,7 @@ for my $on_crash ($fleet->{mpm} eq 'prefork' ? () : qw(rerun quarantine)) {
     my $slow = Fleet->new(nodes => 2, mode => 'broadcast', directives => "ServicelessSyncInterval 1s\n"
                               . "ServicelessFunction runlog.sleep on_crash=$on_crash\n")->start;
     my ($from, $to) = $slow->nodes;
-    my @waiting = map { $from->call('runlog.sleep', [0.2], reply => 'accepted')->{json}{id} } 1 .. 60;
+    my @waiting = map { $from->call('runlog.sleep', [1], reply => 'accepted')->{json}{id} } 1 .. 100; # more than can run before it fails
     eventually { $to->status->{log}{calls} == @waiting } 10, "on_crash=$on_crash: all of it is accepted";
     my $failing = inject($to, map { "$_:error=EIO" } qw(fdatasync newfstatat fstat));
     eventually { $to->error_log =~ /SVL0112: the log failed/ } 10, 'calls that were to run wait';
