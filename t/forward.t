@@ -141,7 +141,7 @@ subtest 'an answer that is not signed as it must be acknowledges nothing' => sub
     like(log_after(sub { $four->acknowledgement($_[0], status => '401 No', unsigned => 1) }),
          qr/refused a message: it answered 401; compare keys/,
          '401: it refused, and lives');
-    my %advice = ('403 Forbidden' => qr/ 403; does its `Require` let this node in/, '404 Not Found' => qr/ 404; is the endpoint/);
+    my %advice = ('403 Forbidden' => qr/ 403; does its `Require` let this node in/, '404 Not Found' => qr/ 404; is the handler set/);
     for my $status (sort keys %advice) {
         my $told = time;
         poll(sub { time > $told + 1 }, 10); # one line a second

@@ -13,8 +13,8 @@ import { Webhook } from "standardwebhooks";
 
 const TRIES = 3;
 const TIMEOUT = 60_000; // milliseconds
-const NO_NODE = "this is not a node's answer: is it the URL of an endpoint, and may this address use it?";
-const NOT_REACHED = ["ECONNREFUSED", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT"];
+const NO_NODE = "this is a page of its httpd or of a proxy, not a node's answer: is it the URL of an endpoint, and may this address use it?";
+const NOT_REACHED = ["ECONNREFUSED", "ENOTFOUND", "EAI_AGAIN", "UND_ERR_CONNECT_TIMEOUT", "ERR_INVALID_URL"];
 
 // A key file has a line for each key: id, secret, permissions.  The first one signs.  A node signs its answer with the fleet's key and,
 // when another one asked, with that one too: the application's own key is enough to check it.

@@ -11,8 +11,8 @@ declare(strict_types=1);
 const TRIES = 3;
 const TIMEOUT = 60; // seconds, as are the next
 const TOLERANCE = 300;
-const NO_NODE = "this is not a node's answer: is it the URL of an endpoint, and may this address use it?";
-const NOT_REACHED = '/getaddrinfo|Connection refused|unreachable|No route to host/';
+const NO_NODE = "this is a page of its httpd or of a proxy, not a node's answer: is it the URL of an endpoint, and may this address use it?";
+const NOT_REACHED = '/^(php_network_getaddresses|Connection refused|Network is unreachable|No route to host)/';
 
 function fail(int $status, string $message): never
 {
@@ -88,7 +88,7 @@ function post(string $url, array $headers, string $body): array
                 'follow_location' => 0];
     $stream = @fopen($url, 'rb', false, stream_context_create(['http' => $options]));
     if (!$stream) {
-        return [0, [], error_get_last()['message'] ?? ''];
+        return [0, [], preg_replace('/^.*Failed to open stream: /s', '', error_get_last()['message'] ?? '')];
     }
     $answer = stream_get_contents($stream);
     $lines = stream_get_meta_data($stream)['wrapper_data'];
@@ -97,7 +97,8 @@ function post(string $url, array $headers, string $body): array
         [$name, $value] = explode(':', $line, 2) + ['', ''];
         $found[strtolower($name)] = trim($value);
     }
-    return [(int) explode(' ', $lines[0])[1], $found, $answer];
+    $status = (int) (explode(' ', $lines[0])[1] ?? 0);
+    return [$status, $found, $status ? $answer : 'it is no HTTP'];
 }
 
 // Returns the text of the answer.  Tries again with the same id when it is not known what became of a call: it never runs twice.

@@ -19,7 +19,9 @@ import urllib.parse
 import uuid
 
 TRIES, TIMEOUT, TOLERANCE = 3, 60, 300
-NO_NODE = "this is not a node's answer: is it the URL of an endpoint, and may this address use it?"
+NO_NODE = (
+    "this is a page of its httpd or of a proxy, not a node's answer: is it the URL of an endpoint, and may this address use it?"
+)
 
 
 class NotBelieved(Exception):
@@ -67,10 +69,10 @@ def post(url, headers, body):
     """Returns status, headers and body; raises NotReached, or OSError or HTTPException when there is no whole answer."""
     parts = urllib.parse.urlsplit(url)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    connection = kind(parts.netloc, timeout=TIMEOUT)
     try:
+        connection = kind(parts.netloc, timeout=TIMEOUT)
         connection.connect()
-    except OSError as error:
+    except (OSError, http.client.InvalidURL) as error:
         raise NotReached(f"no answer from {url}: it cannot be reached ({error!r})") from error
     try:
         connection.request("POST", parts.path or "/", body, headers)

@@ -64,19 +64,18 @@ for try in 1 2 3; do
     http=$(printf %s "$call" | curl -sS --connect-timeout 5 --max-time 60 -D "$directory/headers" -o "$directory/answer" -w '%{http_code}' \
         -H 'Content-Type: application/json' -H "webhook-id: $id" -H "webhook-timestamp: $now" \
         -H "webhook-signature: v1,$(hmac "$signer" "$id.$now.$call")" --data-binary @- "$SERVICELESS_URL") ||
-        case $? in 5 | 6 | 7 | 35 | 60) http=unreached ;; *) http=none ;; esac # these of curl: nothing was sent
+        case $? in 1 | 3 | 5 | 6 | 7 | 35 | 60) http=unreached ;; *) http=none ;; esac # these of curl: nothing was sent
     case $http in unreached) ;; none | 5??) doubt=$unknown ;; *) break ;; esac
 done
 answer=$(cat "$directory/answer" 2>/dev/null) || answer=''
+case $answer in
+"{"*) words=$(printf %.500s "$answer" | LC_ALL=C tr -cd '[:print:]') ;;
+*) words="this is a page of its httpd or of a proxy, not a node's answer: is it the URL of an endpoint, and may this address use it?" ;;
+esac
 case $http in
 2??) ;;
 none | unreached) fail 3 "no answer from $SERVICELESS_URL$doubt" ;;
-*) fail 3 "$SERVICELESS_URL answered $http: $(
-    case $answer in
-    "{"*) printf %.500s "$answer" | LC_ALL=C tr -cd '[:print:]' ;;
-    *) printf %s "this is not a node's answer: is it the URL of an endpoint, and may this address use it?" ;;
-    esac
-)$doubt" ;;
+*) fail 3 "$SERVICELESS_URL answered $http: $words$doubt" ;;
 esac
 
 # The answer counts only if a node signed it, for this call, and now.

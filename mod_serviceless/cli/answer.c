@@ -53,7 +53,7 @@ static int refused(const svl_cli_t *cli, const svl_transport_exchange_t *exchang
                         exchange->status == 401 ? " (the node's error log says why: key, clock or headers)"
                         : detail                ? ""
                         : exchange->status == 403
-                            ? " and no reason: httpd keeps this address out (`Require` of the endpoint's <Location>)"
+                            ? " and no reason: does the node's `Require` let this address in, and is this the path of its endpoint?"
                             : " and no reason: is this the path of a node's endpoint?");
 }
 

@@ -31,7 +31,7 @@ static int post(svl_transport_exchange_t *exchange, apr_time_t *sent, apr_interv
         return svl_cli_fail(SVL_CLI_REFUSED, "libcurl does not start: out of memory?");
     }
     *sent = apr_time_now();
-    svl_curl_transport.perform(client, &exchange, 1);
+    svl_transport_perform(&svl_curl_transport, client, &exchange, 1);
     *took = apr_time_now() - *sent;
     return SVL_CLI_OK;
 }

@@ -7,15 +7,15 @@
  * take the locks that the interrupted code may hold.  So what handles a call in a request's thread, locks, waits and functions, blocks
  * signals meanwhile, all but those of its own faults; maintain.c sees to what does not end then.
  *
- * Threaded MPMs keep signals from the threads that serve requests, as this module does from its own: there svl_guard_needless spares the
- * system calls.
+ * In threaded MPMs no signal's handler destroys pools or does anything that these sections would have to be kept from: there
+ * svl_guard_needless spares the system calls.
  */
 #ifndef SVL_CORE_GUARD_H
 #define SVL_CORE_GUARD_H
 
 #include <signal.h>
 
-/** Nonzero once it is known that no thread which calls what is guarded takes signals.  Set before there are such threads. */
+/** Nonzero once it is known that the MPM is a threaded one.  Set by the child's first thread before there are others. */
 extern int svl_guard_needless;
 
 /** Blocks signals, whatever the MPM.  A thread that is started inside inherits that, so that the MPM's signals go to the MPM's threads.
@@ -49,9 +49,11 @@ static inline void svl_guard_enter(sigset_t *before)
 static inline void svl_guard_open(sigset_t *before)
 {
     sigset_t asked;
-    sigemptyset(&asked);
-    sigaddset(&asked, SIGUSR1);
-    pthread_sigmask(SIG_UNBLOCK, &asked, before);
+    if (!svl_guard_needless) {
+        sigemptyset(&asked);
+        sigaddset(&asked, SIGUSR1);
+        pthread_sigmask(SIG_UNBLOCK, &asked, before);
+    }
 }
 
 static inline void svl_guard_leave(const sigset_t *before)

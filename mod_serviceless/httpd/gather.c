@@ -168,7 +168,7 @@ static const char *problem_of(const svl_transport_exchange_t *exchange, int held
     const char *detail = held ? svl_outcome_problem(exchange->response, exchange->response_length, p) : NULL;
     return detail ? apr_psprintf(p, "it answered %d: %s", exchange->status, detail)
                   : apr_psprintf(p, "it answered %d%s%s", exchange->status, held ? "" : ", not signed as it should be",
-                                 svl_signed_advice(exchange->status));
+                                 svl_signed_advice(exchange->status, held));
 }
 
 static void conclude(const round_t *round, apr_uint32_t peer, const svl_transport_exchange_t *exchange, svl_signer_t *signer,
@@ -249,7 +249,7 @@ static void perform(const round_t *round, gatherer_t *gatherer, svl_transport_ex
     if (round->open) {
         svl_guard_open(&before);
     }
-    svl_curl_transport.perform(gatherer->client, exchanges, count);
+    svl_transport_perform(&svl_curl_transport, gatherer->client, exchanges, count);
     if (round->open) {
         svl_guard_leave(&before);
     }

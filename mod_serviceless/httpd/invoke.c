@@ -282,7 +282,7 @@ apr_status_t svl_invoke(svl_runtime_t *runtime, const svl_call_request_t *reques
         return rv;
     }
     if (plan.batch.route) {
-        svl_relay_push(runtime->relay, plan.batch.first, plan.batch.appended, NULL, &plan.set->ring, plan.arity);
+        svl_relay_push(runtime->relay, plan.batch.first, plan.batch.appended, NULL, &plan.set->ring, plan.arity, key != NULL);
     }
     /* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): plan_call found it */
     if (!plan.set->has_self) {

@@ -110,7 +110,7 @@ static void settle(svl_receipt_t *receipt, int groups)
         svl_store_batch_t *batch = &receipt->batches[g];
         /* A call is handed on once: duplicates are not, but with the first route that comes. */
         if (batch->route && batch->appended) {
-            svl_relay_push(runtime->relay, batch->first, batch->appended, &receipt->routes[g], NULL, batch->arity);
+            svl_relay_push(runtime->relay, batch->first, batch->appended, &receipt->routes[g], NULL, batch->arity, 1);
         }
         pass_unrouted(receipt, batch, &receipt->routes[g]);
         for (apr_uint32_t i = 0; i < batch->count; i++) {

@@ -199,13 +199,13 @@ static void recover_route(svl_runtime_t *runtime, const svl_store_orphans_t *bat
     const svl_set_t *set;
     if (strcmp(batch->route, SVL_STORE_ROUTE_RING) != 0) {
         svl_relay_push(runtime->relay, batch->first, batch->count, named_route(runtime->node, batch->route, p), NULL,
-                       batch->arity);
+                       batch->arity, 0);
         return;
     }
     call = read_call(runtime, batch->first, NULL, p);
     set = call ? apr_hash_get(runtime->node->sets, call->set, APR_HASH_KEY_STRING) : NULL;
     if (set) {
-        svl_relay_push(runtime->relay, batch->first, batch->count, NULL, &set->ring, batch->arity);
+        svl_relay_push(runtime->relay, batch->first, batch->count, NULL, &set->ring, batch->arity, 0);
     }
     else if (call) {
         svl_store_relayed(runtime->store, batch->first); /* the set is not configured any more: there is nobody to hand it to */

@@ -24,6 +24,7 @@
 #define TAKE_MICROS 1000                    /* as many as run in about this time */
 #define LANE_KEPT 4096                      /* positions that an empty lane keeps room for */
 #define LANE_START 64                       /* positions a lane has room for at first */
+#define POOLS_KEPT 4                        /* more would seldom be used, and keep memory */
 #define SUSPECTS_WAIT apr_time_from_sec(10) /* for reruns of which none begins or ends */
 #define END_WAIT apr_time_from_msec(500)    /* for the end of a run to be recorded, and for one that takes longer than usual */
 
@@ -52,7 +53,7 @@ struct svl_runs_t {
     apr_time_t moved;  /* when a rerun was last taken or ended, monotonic */
     apr_time_t leave;  /* deadline of a child that leaves; 0: it does not */
     int stopping;
-    apr_pool_t *resting[SVL_RUN_THREADS]; /* of threads whose turn has ended */
+    apr_pool_t *resting[POOLS_KEPT]; /* of threads whose turn has ended */
     int rested;
 };
 
@@ -283,10 +284,16 @@ static void work(void *baton)
             lane->mean = batch.longest > lane->mean ? batch.longest : (3 * lane->mean + batch.longest + 3) / 4;
         }
     }
-    runs->resting[runs->rested++] = pool;
+    if (runs->rested < POOLS_KEPT) {
+        runs->resting[runs->rested++] = pool;
+        pool = NULL;
+    }
     runs->busy--;
     apr_thread_cond_signal(runs->idle);
     apr_thread_mutex_unlock(runs->lock);
+    if (pool) {
+        apr_pool_destroy(pool);
+    }
 }
 
 int svl_runs_room(svl_runs_t *runs, const svl_function_t *function)

@@ -83,7 +83,7 @@ static svl_peer_sync_e post(dialog_t *dialog, const char *body, apr_size_t lengt
     }
     exchange->once = brief;
     exchange->timeout = brief ? dialog->node->http.connect_timeout : 0;
-    svl_curl_transport.perform(dialog->sync->client, &only, 1);
+    svl_transport_perform(&svl_curl_transport, dialog->sync->client, &only, 1);
     if (exchange->result == SVL_TRANSPORT_ABORTED) {
         return SVL_PEER_SYNC_FAILED;
     }

@@ -11,7 +11,7 @@
 #include <apr_strings.h>
 
 #define HEADERS_MAX 65536 /* bytes of a response's header; httpd's are under 1 KiB */
-#define IDLE_MAX 32       /* easy handles and idle connections kept: a relay needs one, a call for all outcomes one a node */
+#define IDLE_MAX 32       /* connections kept: a relay needs one, a call for all outcomes one a node */
 #define TICK_MS 1000      /* longest sleep; sockets, libcurl's own timers and abort end it sooner */
 #define LINES 5           /* header lines that differ from request to request */
 
@@ -29,8 +29,7 @@ typedef struct handle_t {
 struct svl_transport_client_t {
     const svl_transport_options_t *options;
     CURLM *multi;
-    handle_t *idle;
-    int idles;
+    handle_t *used; /* of exchanges that were begun and not finished */
     struct curl_slist *common; /* header lines of every request */
     int aborted;               /* atomic */
     apr_pool_t *pool;
@@ -160,32 +159,16 @@ static unsigned int set_common(handle_t *handle, const svl_transport_options_t *
     return failed;
 }
 
-static handle_t *handle_take(svl_transport_client_t *client)
+/* A new one for each exchange, which costs a microsecond: libcurl before 8.1 joins a response's first line, if it begins with a blank, to a
+ * header of the handle's last exchange, which it freed.  Connections are the multi handle's, and kept. */
+static handle_t *handle_make(const svl_transport_client_t *client)
 {
-    handle_t *handle = client->idle;
-    if (handle) {
-        client->idle = handle->next;
-        client->idles--;
-        return handle;
-    }
-    handle = calloc(1, sizeof(*handle));
+    handle_t *handle = calloc(1, sizeof(*handle));
     if (handle && (!(handle->easy = curl_easy_init()) || set_common(handle, client->options))) {
         handle_destroy(handle);
         return NULL;
     }
     return handle;
-}
-
-/* An older libcurl joins a response's first line, if it begins with a blank, to a header of the handle's last exchange, which it freed. */
-static void handle_give(svl_transport_client_t *client, handle_t *handle)
-{
-    if (client->idles >= IDLE_MAX || curl_version_info(CURLVERSION_NOW)->version_num < 0x080100) {
-        handle_destroy(handle);
-        return;
-    }
-    handle->next = client->idle;
-    client->idle = handle;
-    client->idles++;
 }
 
 /* The list's head is made by hand, so that its tail, the same for all requests, need not be copied for each. */
@@ -310,35 +293,42 @@ static void exchange_reset(svl_transport_exchange_t *exchange)
     exchange->error = "aborted, or libcurl failed";
 }
 
-static void client_perform(svl_transport_client_t *client, svl_transport_exchange_t **exchanges, int count)
+static void client_begin(svl_transport_client_t *client, svl_transport_exchange_t **exchanges, int count)
 {
-    handle_t *used = NULL;
-    int running = 0;
+    int running;
     for (int i = 0; i < count; i++) {
-        handle_t *handle = handle_take(client);
+        handle_t *handle = handle_make(client);
         exchange_reset(exchanges[i]);
         if (handle) {
-            handle->next = used;
-            used = handle;
+            handle->next = client->used;
+            client->used = handle;
             exchange_start(client, handle, exchanges[i]);
         }
     }
+    if (!__atomic_load_n(&client->aborted, __ATOMIC_ACQUIRE)) {
+        curl_multi_perform(client->multi, &running); /* finish finds what fails */
+    }
+}
+
+static void client_finish(svl_transport_client_t *client)
+{
+    int running = 0;
     while (!__atomic_load_n(&client->aborted, __ATOMIC_ACQUIRE) && curl_multi_perform(client->multi, &running) == CURLM_OK) {
         collect_ended(client);
         if (!running || curl_multi_poll(client->multi, NULL, 0, TICK_MS, NULL) != CURLM_OK) {
             break;
         }
     }
-    while (used) {
-        handle_t *handle = used;
-        used = handle->next;
+    while (client->used) {
+        handle_t *handle = client->used;
+        client->used = handle->next;
         if (handle->exchange) {
             curl_multi_remove_handle(client->multi, handle->easy);
             handle->exchange->result =
                 __atomic_load_n(&client->aborted, __ATOMIC_ACQUIRE) ? SVL_TRANSPORT_ABORTED : SVL_TRANSPORT_BROKEN;
             handle->exchange = NULL;
         }
-        handle_give(client, handle);
+        handle_destroy(handle);
     }
 }
 
@@ -351,9 +341,9 @@ static void client_abort(svl_transport_client_t *client)
 static apr_status_t client_cleanup(void *baton)
 {
     svl_transport_client_t *client = baton;
-    while (client->idle) {
-        handle_t *handle = client->idle;
-        client->idle = handle->next;
+    for (handle_t *handle; (handle = client->used) != NULL;) {
+        client->used = handle->next;
+        curl_multi_remove_handle(client->multi, handle->easy);
         handle_destroy(handle);
     }
     curl_multi_cleanup(client->multi);
@@ -396,4 +386,4 @@ static apr_status_t client_create(svl_transport_client_t **client, const svl_tra
 }
 
 const svl_transport_t svl_curl_transport = {
-    .init = global_init, .create = client_create, .perform = client_perform, .abort = client_abort};
+    .init = global_init, .create = client_create, .begin = client_begin, .finish = client_finish, .abort = client_abort};

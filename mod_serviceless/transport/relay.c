@@ -102,7 +102,7 @@ static void enqueue(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, 
 /* One worker is started at most, which starts the others: the caller is not to pay for them.
  * @param owned nonzero: the batch's route in the log is this one, and is taken off there at the end */
 static void push(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, const svl_route_t *route, const svl_route_t *ring,
-                 apr_uint32_t arity, int owned)
+                 apr_uint32_t arity, int owned, int begin)
 {
     svl_relay_batch_t *finished = NULL;
     sigset_t saved;
@@ -111,7 +111,8 @@ static void push(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, con
     svl_relay_lock(relay);
     if (!relay->stopping) {
         enqueue(relay, first, count, route, ring, arity, owned, &finished);
-        more = svl_relay_work_count(relay, 1);
+        svl_relay_work_begin(relay, begin ? SVL_RELAY_INLINE : 0);
+        more = relay->stopping ? 0 : svl_relay_work_count(relay, 1);
     }
     svl_relay_unlock(relay);
     svl_relay_work_start(relay, more);
@@ -120,20 +121,20 @@ static void push(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, con
 }
 
 void svl_relay_push(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, const svl_route_t *route,
-                    const svl_route_t *ring, apr_uint32_t arity)
+                    const svl_route_t *ring, apr_uint32_t arity, int begin)
 {
-    push(relay, first, count, route, ring, arity, 1);
+    push(relay, first, count, route, ring, arity, 1, begin);
 }
 
 void svl_relay_pass(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, const svl_route_t *route, apr_uint32_t arity)
 {
-    push(relay, first, count, route, NULL, arity, 0);
+    push(relay, first, count, route, NULL, arity, 0, 0);
 }
 
 void svl_relay_show(svl_relay_t *relay, apr_uint64_t position, apr_uint32_t node)
 {
     const svl_route_t route = {.nodes = &node, .count = 1};
-    push(relay, position, 1, &route, NULL, 1, 0);
+    push(relay, position, 1, &route, NULL, 1, 0, 0);
 }
 
 apr_uint32_t svl_relay_backlog(const svl_relay_t *relay)

@@ -5,8 +5,8 @@
  * in the next one (natural batching).
  *
  * The way of a batch: it is split by arity into slices, by svl_relay_push itself when they are few, else by a worker that takes
- * it out of the outbox.  Each slice goes on the queue of its first living node; a worker takes one ready peer itself and wakes
- * others for the rest.  A queue holds positions of the log, not lines: a message is copied from the log's map into one buffer.
+ * it out of the outbox.  Each slice goes on the queue of its first living node.  Whoever begins sends to the peers that are ready, one
+ * after the other, as far as that needs no waiting; each of these flights is then ended by a worker, which waits for the answer.  A queue holds positions of the log, not lines: a message is copied from the log's map into one buffer.
  * When a peer fails, all that was for it goes on to the next living node of each slice; when it failed slowly, all nodes of
  * those slices are probed first, so that a route costs one timeout and one probe, however many of its nodes are dead.  A slice
  * that is acknowledged or has no living node left is done; with its last slice the batch's route is taken off the log
@@ -60,11 +60,13 @@ typedef struct svl_relay_t svl_relay_t;
 apr_status_t svl_relay_create(svl_relay_t **relay, const svl_relay_options_t *options, apr_pool_t *p);
 
 /** Hands over a batch as svl_store_accept made it.  Costs the same in any fleet; never waits for a peer.
+ * @param begin nonzero: the caller's thread sends to the first few peers that nothing is under way to, which spares the time until a
+ *        worker has woken up; it costs the caller what making, signing and sending a message costs
  * @param route indexes without the own node, copied; NULL with @a ring: the caller's set is @a ring, an own route in ring order
  *        that outlives the relay (not copied)
  * @param first, count positions  @param arity of the split */
 void svl_relay_push(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, const svl_route_t *route,
-                    const svl_route_t *ring, apr_uint32_t arity);
+                    const svl_route_t *ring, apr_uint32_t arity, int begin);
 
 /** Hands calls on that came before, by sync, without a route.  None is in the log: it is lost with this process, and sync has it then. */
 void svl_relay_pass(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, const svl_route_t *route, apr_uint32_t arity);

@@ -3,7 +3,7 @@
  * @file transport/relay_private.h
  * @brief What the files of the relay share; nobody else includes it.
  *
- *   push ──> outbox ──split by arity──> lane of a peer ──take──> message ──> done, or placed on another lane
+ *   push ──> outbox ──split by arity──> lane of a peer ──take──> message ──begun──> flight ──ended──> done, or placed on another lane
  *
  * All of it is guarded by svl_relay_t.mutex, except what a lane's or a sender's present user owns.
  */
@@ -79,7 +79,7 @@ typedef struct svl_relay_lane_t {
     struct svl_relay_lane_t *next;  /**< among the ready */
     const svl_relay_peer_t *peer;
     svl_relay_list_t queue;
-    int busy;                       /**< a request is in flight, by the worker that also owns client */
+    int busy;                       /**< a request is in flight, by a sender that also owns client */
     int ready;                      /**< waits for a worker */
     apr_pool_t *pool;               /**< of client */
     svl_transport_client_t *client; /**< NULL until needed */
@@ -88,9 +88,20 @@ typedef struct svl_relay_lane_t {
     svl_peer_result_e answer;       /**< the maintenance thread's: how it answered a probe; SVL_PEER_SKIPPED: it was not asked */
 } svl_relay_lane_t;
 
-/** What a thread needs to send; kept for the next one. */
+/** How a message to a peer ended. */
+typedef struct svl_relay_attempt_t {
+    svl_peer_result_e result;
+    int sent;                     /**< 0: there was nothing to send, or no way to; result is of no meaning */
+    int abandoned;                /**< nonzero: aborted, or the log could not be read: the routes stay in the log */
+    int slow;                     /**< nonzero: failures that take as long, one after the other, would take too long */
+    svl_relay_slice_t *last;      /**< the slice that did not fit whole, or NULL */
+    apr_uint32_t used;            /**< calls of it that did */
+    const unsigned char *refused; /**< of the sender's scratch: nonzero for each node that the peer does not know; or NULL */
+} svl_relay_attempt_t;
+
+/** What it takes to send, and, between begin and end, what is under way; kept for the next message. */
 typedef struct svl_relay_sender_t {
-    struct svl_relay_sender_t *next; /**< among the resting */
+    struct svl_relay_sender_t *next; /**< among the resting, or the flights */
     struct svl_relay_sender_t *also; /**< among all */
     apr_pool_t *pool;                /**< of signer and prober */
     apr_pool_t *scratch;             /**< cleared after each message */
@@ -99,6 +110,11 @@ typedef struct svl_relay_sender_t {
     int guest;                       /**< of a thread in svl_relay_probe */
     char *body;                      /**< malloc */
     apr_size_t capacity;
+    svl_relay_lane_t *lane;          /**< where to */
+    svl_relay_list_t taken;          /**< what */
+    apr_uint32_t calls;              /**< of the message; 0: nothing was sent */
+    svl_transport_exchange_t exchange;
+    svl_relay_attempt_t attempt;
 } svl_relay_sender_t;
 
 struct svl_relay_t {
@@ -111,11 +127,13 @@ struct svl_relay_t {
     apr_hash_t *names;          /**< name to lane; read only */
     svl_relay_batch_t *outbox, *outbox_tail;
     svl_relay_lane_t *ready, *ready_tail;
+    svl_relay_sender_t *flights, *flights_tail; /**< begun, and waiting for a worker that ends them */
     svl_relay_sender_t *resting, *senders;
     svl_relay_path_t *path;     /**< the last one copied */
     int readies, busy;          /**< lanes */
+    int flying;                 /**< flights */
     int workers, looking;       /**< of them: not sending, so sure to see what is ready */
-    int guests;                 /**< threads of others in svl_relay_probe */
+    int guests;                 /**< threads of others in svl_relay_probe, or that send */
     int probed;                 /**< nonzero: there are no more probes for their own sake */
     apr_uint32_t waiting;       /**< batches in the outbox */
     apr_uint32_t watched;       /**< atomic; of all lanes */
@@ -152,20 +170,11 @@ void svl_relay_queue_finish(svl_relay_t *relay, svl_relay_batch_t *finished);
 /** At the end, when no thread is left: frees everything; routes stay in the log. */
 void svl_relay_queue_forget(svl_relay_t *relay);
 
-/** How a message to a peer ended. */
-typedef struct svl_relay_attempt_t {
-    svl_peer_result_e result;
-    int sent;                     /**< 0: there was nothing to send, or no way to; result is of no meaning */
-    int abandoned;                /**< nonzero: aborted, or the log could not be read: the routes stay in the log */
-    int slow;                     /**< nonzero: failures that take as long, one after the other, would take too long */
-    svl_relay_slice_t *last;      /**< the slice that did not fit whole, or NULL */
-    apr_uint32_t used;            /**< calls of it that did */
-    const unsigned char *refused; /**< of the sender's scratch: nonzero for each node that the peer does not know; or NULL */
-} svl_relay_attempt_t;
-
 /* relay_send.c; without the mutex */
-void svl_relay_send(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_lane_t *lane, const svl_relay_list_t *taken,
-                    svl_relay_attempt_t *attempt);
+/** Makes a message of what was taken, signs it, and sends what can be sent without waiting. */
+void svl_relay_send_begin(svl_relay_t *relay, svl_relay_sender_t *sender);
+/** Waits for the answer.  The sender's attempt says how it ended. */
+void svl_relay_send_end(svl_relay_t *relay, svl_relay_sender_t *sender);
 /** Signs @a body afresh.  @return APR_SUCCESS, or why not */
 apr_status_t svl_relay_send_sign(svl_relay_sender_t *sender, const svl_relay_peer_t *peer, const char *body,
                                  apr_size_t length, svl_transport_exchange_t *exchange);
@@ -188,6 +197,11 @@ void svl_relay_watch_forget(svl_relay_t *relay);
 /** With the mutex.  @return how many workers to start now, so that as many look for something as there is ready, or @a most; they
  * are counted as started */
 int svl_relay_work_count(svl_relay_t *relay, int most);
+/** With the mutex, which it gives up meanwhile: sends to lanes that are ready, at most so many, as far as that needs no waiting.
+ * Workers do the rest. */
+void svl_relay_work_begin(svl_relay_t *relay, int most);
+/** With the mutex.  @return one that was begun, for who ends it; NULL: none waits */
+svl_relay_sender_t *svl_relay_work_flight(svl_relay_t *relay);
 /** Starts so many workers. */
 void svl_relay_work_start(svl_relay_t *relay, int count);
 /** One worker's turn.  @param baton the relay */

@@ -30,7 +30,7 @@ static void probe(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_lane
         exchanges[i].timeout = timeout;
         exchanges[i].once = 1;
     }
-    relay->options.transport->perform(sender->prober, pointers, count);
+    svl_transport_perform(relay->options.transport, sender->prober, pointers, count);
     for (int i = 0; i < count; i++) {
         const svl_message_ack_t *ack;
         if (exchanges[i].result != SVL_TRANSPORT_ABORTED && exchanges[i].result != SVL_TRANSPORT_LOCAL) {

@@ -274,6 +274,9 @@ void svl_relay_queue_forget(svl_relay_t *relay)
         batch_close(batch, &finished);
     }
     relay->outbox_tail = NULL;
+    for (svl_relay_sender_t *sender; (sender = svl_relay_work_flight(relay)) != NULL;) {
+        svl_relay_queue_abandon(&sender->taken, &finished);
+    }
     svl_relay_queue_finish(relay, finished);
     svl_relay_path_release(relay->path);
     relay->path = NULL;

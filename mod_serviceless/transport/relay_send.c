@@ -95,15 +95,15 @@ static int worth_sending(svl_store_reader_t *reader, apr_uint64_t position, svl_
 }
 
 /* @return what reading the log said */
-static apr_status_t build(svl_relay_t *relay, svl_relay_sender_t *sender, const svl_relay_list_t *taken,
-                          svl_relay_attempt_t *attempt, message_t *message)
+static apr_status_t build(svl_relay_t *relay, svl_relay_sender_t *sender, message_t *message)
 {
+    svl_relay_attempt_t *attempt = &sender->attempt;
     svl_store_reader_t *reader = NULL;
     apr_status_t status = svl_store_read_begin(&reader, relay->options.store);
     if (status != APR_SUCCESS) {
         return status;
     }
-    for (svl_relay_slice_t *slice = taken->head; slice && !attempt->last; slice = slice->next) {
+    for (svl_relay_slice_t *slice = sender->taken.head; slice && !attempt->last; slice = slice->next) {
         for (apr_uint32_t i = 0; i < slice->count; i++) {
             svl_store_record_t record;
             if (worth_sending(reader, slice->first + i, &record) && !add_call(relay, sender, message, slice, &record)) {
@@ -212,47 +212,19 @@ static const unsigned char *mark_refused_nodes(svl_relay_t *relay, svl_relay_sen
     return marks;
 }
 
-static void post(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_lane_t *lane, const message_t *message,
-                 svl_relay_attempt_t *attempt)
-{
-    svl_transport_exchange_t exchange, *only = &exchange;
-    const svl_message_ack_t *ack = NULL;
-    apr_status_t status = svl_relay_send_sign(sender, lane->peer, sender->body, message->length, &exchange);
-    if (status != APR_SUCCESS) {
-        svl_log_write(relay->options.log, SVL_LOG_MARK, SVL_LOG_ERR, status, SVLNO(0307) "cannot sign a message");
-        attempt->abandoned = 1;
-        return;
-    }
-    relay->options.transport->perform(lane->client, &only, 1);
-    if (exchange.result == SVL_TRANSPORT_ABORTED || exchange.result == SVL_TRANSPORT_LOCAL) {
-        attempt->abandoned = 1;
-        if (exchange.result == SVL_TRANSPORT_LOCAL && svl_relay_once_a_second(&relay->logged)) {
-            svl_log_write(relay->options.log, SVL_LOG_MARK, SVL_LOG_ERR, APR_SUCCESS,
-                          SVLNO(0312) "this process lacks what a request to node %s needs (%s): calls stay in the log",
-                          lane->peer->name, exchange.error ? exchange.error : "memory");
-        }
-        return;
-    }
-    attempt->sent = 1;
-    attempt->slow = exchange.took >= relay->options.probe_timeout / 4;
-    attempt->result = svl_relay_send_judge(relay, sender, lane->peer, &exchange, &ack);
-    if (ack) {
-        __atomic_add_fetch(&lane->peer->state->calls, message->calls, __ATOMIC_RELAXED);
-        log_refused_calls(relay, sender, lane, ack->calls);
-        attempt->refused = mark_refused_nodes(relay, sender, lane, ack->nodes);
-    }
-}
-
-void svl_relay_send(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_lane_t *lane, const svl_relay_list_t *taken,
-                    svl_relay_attempt_t *attempt)
+void svl_relay_send_begin(svl_relay_t *relay, svl_relay_sender_t *sender)
 {
     message_t message = {0, 0, NULL};
+    svl_relay_attempt_t *attempt = &sender->attempt;
+    svl_transport_exchange_t *only = &sender->exchange;
+    apr_status_t status;
+    sender->calls = 0;
     memset(attempt, 0, sizeof(*attempt));
-    if (!lane->client) {
+    if (!sender->lane->client) {
         attempt->abandoned = 1;
         return;
     }
-    apr_status_t status = build(relay, sender, taken, attempt, &message);
+    status = build(relay, sender, &message);
     if (status != APR_SUCCESS) {
         if (svl_relay_once_a_second(&relay->logged)) {
             svl_log_write(relay->options.log, SVL_LOG_MARK, SVL_LOG_ERR, status,
@@ -262,7 +234,44 @@ void svl_relay_send(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_la
         attempt->abandoned = 1;
         return;
     }
-    if (message.calls) {
-        post(relay, sender, lane, &message, attempt);
+    if (!message.calls) {
+        return;
+    }
+    status = svl_relay_send_sign(sender, sender->lane->peer, sender->body, message.length, only);
+    if (status != APR_SUCCESS) {
+        svl_log_write(relay->options.log, SVL_LOG_MARK, SVL_LOG_ERR, status, SVLNO(0307) "cannot sign a message");
+        attempt->abandoned = 1;
+        return;
+    }
+    sender->calls = message.calls;
+    relay->options.transport->begin(sender->lane->client, &only, 1);
+}
+
+void svl_relay_send_end(svl_relay_t *relay, svl_relay_sender_t *sender)
+{
+    svl_relay_lane_t *lane = sender->lane;
+    svl_relay_attempt_t *attempt = &sender->attempt;
+    const svl_transport_exchange_t *exchange = &sender->exchange;
+    const svl_message_ack_t *ack = NULL;
+    if (!sender->calls) {
+        return;
+    }
+    relay->options.transport->finish(lane->client);
+    if (exchange->result == SVL_TRANSPORT_ABORTED || exchange->result == SVL_TRANSPORT_LOCAL) {
+        attempt->abandoned = 1;
+        if (exchange->result == SVL_TRANSPORT_LOCAL && svl_relay_once_a_second(&relay->logged)) {
+            svl_log_write(relay->options.log, SVL_LOG_MARK, SVL_LOG_ERR, APR_SUCCESS,
+                          SVLNO(0312) "this process lacks what a request to node %s needs (%s): calls stay in the log",
+                          lane->peer->name, exchange->error ? exchange->error : "memory");
+        }
+        return;
+    }
+    attempt->sent = 1;
+    attempt->slow = exchange->took >= relay->options.probe_timeout / 4;
+    attempt->result = svl_relay_send_judge(relay, sender, lane->peer, exchange, &ack);
+    if (ack) {
+        __atomic_add_fetch(&lane->peer->state->calls, sender->calls, __ATOMIC_RELAXED);
+        log_refused_calls(relay, sender, lane, ack->calls);
+        attempt->refused = mark_refused_nodes(relay, sender, lane, ack->nodes);
     }
 }

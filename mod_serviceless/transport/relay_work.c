@@ -16,7 +16,7 @@ static svl_relay_lane_t *take_ready(svl_relay_t *relay)
 /* Only as many workers as there are peers to send to.  When all of them are busy, the outbox waits for who comes back first. */
 int svl_relay_work_count(svl_relay_t *relay, int most)
 {
-    int wanted = relay->readies + (relay->outbox && relay->busy + 1 < (int)relay->options.count);
+    int wanted = relay->flying + relay->readies + (relay->outbox && relay->busy + 1 < (int)relay->options.count);
     int more = (wanted < most ? wanted : most) - relay->looking;
     if (more > relay->options.simultaneous - relay->workers) {
         more = relay->options.simultaneous - relay->workers;
@@ -60,64 +60,61 @@ static void distribute(svl_relay_t *relay, svl_relay_batch_t **finished)
     relay->outbox_tail = NULL;
 }
 
-static void settle_acknowledged(svl_relay_t *relay, svl_relay_lane_t *lane, svl_relay_list_t *taken,
-                                const svl_relay_attempt_t *attempt, svl_relay_batch_t **finished)
+static void settle_acknowledged(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_batch_t **finished)
 {
-    const unsigned char *refused = attempt->refused;
+    const unsigned char *refused = sender->attempt.refused;
     apr_time_t now = apr_time_now();
-    for (svl_relay_slice_t *slice; (slice = svl_relay_list_pop(taken)) != NULL;) {
+    for (svl_relay_slice_t *slice; (slice = svl_relay_list_pop(&sender->taken)) != NULL;) {
         for (apr_uint32_t i = 1; refused && i < slice->route.count; i++) {
             apr_uint32_t node = slice->route.nodes[i];
             if (node < relay->options.count && refused[node]) {
                 svl_relay_queue_alone(relay, slice, i, finished);
             }
         }
-        if (attempt->sent) {
-            svl_relay_watch_add(relay, lane, slice, now);
+        if (sender->attempt.sent) {
+            svl_relay_watch_add(relay, sender->lane, slice, now);
         }
         svl_relay_queue_done(slice, finished);
     }
 }
 
 /* With the mutex, which it gives up to ask first who of the next nodes lives. */
-static void move_on(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_list_t *taken, int ask,
-                    svl_relay_batch_t **finished)
+static void move_on(svl_relay_t *relay, svl_relay_sender_t *sender, int ask, svl_relay_batch_t **finished)
 {
     if (ask && !relay->stopping) {
         svl_relay_unlock(relay);
-        svl_relay_probe_ahead(relay, sender, taken);
+        svl_relay_probe_ahead(relay, sender, &sender->taken);
         svl_relay_lock(relay);
     }
-    for (svl_relay_slice_t *slice; (slice = svl_relay_list_pop(taken)) != NULL;) {
+    for (svl_relay_slice_t *slice; (slice = svl_relay_list_pop(&sender->taken)) != NULL;) {
         svl_relay_queue_place(relay, slice, finished);
     }
 }
 
 /* What waits behind the failed message goes along, so that it gains by the probe as well. */
-static void settle_failed(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_lane_t *lane, svl_relay_list_t *taken,
-                          const svl_relay_attempt_t *attempt, svl_relay_batch_t **finished)
+static void settle_failed(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_batch_t **finished)
 {
-    if (!svl_peer_living(lane->peer->state)) {
-        svl_relay_queue_take(lane, 1, taken);
+    if (!svl_peer_living(sender->lane->peer->state)) {
+        svl_relay_queue_take(sender->lane, 1, &sender->taken);
     }
-    for (svl_relay_slice_t *slice = taken->head; slice; slice = slice->next) {
+    for (svl_relay_slice_t *slice = sender->taken.head; slice; slice = slice->next) {
         slice->route.nodes++;
         slice->route.count--;
     }
-    move_on(relay, sender, taken, attempt->slow, finished);
+    move_on(relay, sender, sender->attempt.slow, finished);
 }
 
-static void settle(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_lane_t *lane, svl_relay_list_t *taken,
-                   const svl_relay_attempt_t *attempt, svl_relay_batch_t **finished)
+static void settle(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_batch_t **finished)
 {
+    const svl_relay_attempt_t *attempt = &sender->attempt;
     if (attempt->abandoned) {
-        svl_relay_queue_abandon(taken, finished);
+        svl_relay_queue_abandon(&sender->taken, finished);
     }
     else if (!attempt->sent || attempt->result == SVL_PEER_OK) {
-        settle_acknowledged(relay, lane, taken, attempt, finished);
+        settle_acknowledged(relay, sender, finished);
     }
     else {
-        settle_failed(relay, sender, lane, taken, attempt, finished);
+        settle_failed(relay, sender, finished);
     }
 }
 
@@ -152,62 +149,123 @@ static void lane_release(svl_relay_t *relay, svl_relay_lane_t *lane)
     svl_relay_queue_ready(relay, lane);
 }
 
-/* With the mutex, which it gives up while it sends. */
-static void serve(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_lane_t *lane, svl_relay_batch_t **finished)
+static void fly(svl_relay_t *relay, svl_relay_sender_t *sender)
 {
-    svl_relay_list_t taken = {0};
-    svl_relay_attempt_t attempt;
-    int living = svl_peer_living(lane->peer->state), more;
-    svl_relay_queue_take(lane, !living, &taken);
-    if (!taken.head) { /* taken along by a failure before it */
-        return;
+    sender->next = NULL;
+    if (relay->flights_tail) {
+        relay->flights_tail->next = sender;
     }
-    if (living) {
-        lane_open(relay, lane);
+    else {
+        relay->flights = sender;
     }
-    more = svl_relay_work_count(relay, relay->options.simultaneous);
+    relay->flights_tail = sender;
+    relay->flying++;
+}
+
+svl_relay_sender_t *svl_relay_work_flight(svl_relay_t *relay)
+{
+    svl_relay_sender_t *sender = relay->flights;
+    if (sender) {
+        relay->flights = sender->next;
+        relay->flights_tail = relay->flights ? relay->flights_tail : NULL;
+        relay->flying--;
+    }
+    return sender;
+}
+
+/* Whose peer is down is left to a worker: the next node may have to be asked first. */
+void svl_relay_work_begin(svl_relay_t *relay, int most)
+{
+    for (; most > 0 && !relay->stopping && relay->ready && svl_peer_living(relay->ready->peer->state)
+           && relay->busy < relay->options.simultaneous;
+         most--) {
+        svl_relay_sender_t *sender = svl_relay_sender_take(relay);
+        if (!sender) {
+            return;
+        }
+        sender->lane = take_ready(relay);
+        svl_relay_queue_take(sender->lane, 0, &sender->taken);
+        if (!sender->taken.head) { /* taken along by a failure before it */
+            svl_relay_sender_rest(relay, sender);
+            continue;
+        }
+        lane_open(relay, sender->lane);
+        relay->guests++;
+        svl_relay_unlock(relay);
+        svl_relay_send_begin(relay, sender);
+        svl_relay_lock(relay);
+        relay->guests--;
+        apr_thread_cond_signal(relay->left);
+        fly(relay, sender);
+    }
+}
+
+/* With the mutex, which it gives up while it waits. */
+static void end(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_batch_t **finished)
+{
+    int more = svl_relay_work_count(relay, relay->options.simultaneous);
     svl_relay_unlock(relay);
     svl_relay_work_start(relay, more);
-    if (!living) { /* found down meanwhile by another child, or by asking ahead: perhaps after a while, so ask now */
-        svl_relay_lock(relay);
-        move_on(relay, sender, &taken, 1, finished);
-        apr_pool_clear(sender->scratch);
-        return;
-    }
-    svl_relay_send(relay, sender, lane, &taken, &attempt);
+    svl_relay_send_end(relay, sender);
     svl_relay_lock(relay);
-    if (attempt.last) {
-        svl_relay_queue_return(lane, &taken, attempt.last, attempt.used);
+    if (sender->attempt.last) {
+        svl_relay_queue_return(sender->lane, &sender->taken, sender->attempt.last, sender->attempt.used);
     }
-    lane_release(relay, lane);
-    settle(relay, sender, lane, &taken, &attempt, finished);
-    apr_pool_clear(sender->scratch);
+    lane_release(relay, sender->lane);
+    settle(relay, sender, finished);
+    svl_relay_sender_rest(relay, sender);
+}
+
+/* A peer that was found down meanwhile, by another child or by asking ahead: perhaps after a while, so the next ones are asked now. */
+static void pass_by(svl_relay_t *relay, svl_relay_lane_t *lane, svl_relay_sender_t *sender, svl_relay_batch_t **finished)
+{
+    int more = svl_relay_work_count(relay, relay->options.simultaneous);
+    sender->lane = lane;
+    svl_relay_queue_take(lane, 1, &sender->taken);
+    svl_relay_unlock(relay);
+    svl_relay_work_start(relay, more);
+    svl_relay_lock(relay);
+    move_on(relay, sender, sender->taken.head != NULL, finished);
+    svl_relay_sender_rest(relay, sender);
+}
+
+/* @return nonzero when there was something to do */
+static int work_once(svl_relay_t *relay, svl_relay_batch_t **finished)
+{
+    svl_relay_sender_t *sender;
+    distribute(relay, finished);
+    svl_relay_work_begin(relay, relay->options.simultaneous);
+    sender = svl_relay_work_flight(relay);
+    if (sender) {
+        relay->looking--;
+        end(relay, sender, finished);
+        relay->looking++;
+        return 1;
+    }
+    if (!relay->stopping && relay->ready && !svl_peer_living(relay->ready->peer->state)) {
+        sender = svl_relay_sender_take(relay);
+    }
+    if (sender) {
+        relay->looking--;
+        pass_by(relay, take_ready(relay), sender, finished);
+        relay->looking++;
+        return 1;
+    }
+    return *finished != NULL;
 }
 
 /* One worker's turn: until nothing is ready. */
 void svl_relay_work(void *baton)
 {
     svl_relay_t *relay = baton;
+    int worked = 1;
     svl_relay_lock(relay);
-    svl_relay_sender_t *sender = svl_relay_sender_take(relay);
-    while (sender && !relay->stopping) {
+    while (worked && !relay->stopping) {
         svl_relay_batch_t *finished = NULL;
-        distribute(relay, &finished);
-        svl_relay_lane_t *lane = take_ready(relay);
-        if (lane) {
-            relay->looking--;
-            serve(relay, sender, lane, &finished);
-        }
-        else if (!finished) {
-            break;
-        }
+        worked = work_once(relay, &finished);
         svl_relay_unlock(relay);
         svl_relay_queue_finish(relay, finished);
         svl_relay_lock(relay);
-        relay->looking += lane != NULL;
-    }
-    if (sender) {
-        svl_relay_sender_rest(relay, sender);
     }
     relay->looking--;
     relay->workers--;

@@ -51,15 +51,15 @@ int svl_signed_holds(const svl_transport_exchange_t *exchange, svl_signer_t *sig
     return 1;
 }
 
-const char *svl_signed_advice(int status)
+const char *svl_signed_advice(int status, int held)
 {
     switch (status) {
     case 401:
         return "; compare keys and clocks";
     case 403:
-        return "; does its `Require` let this node in, and may this node's first key relay there?";
+        return held ? "; may the key there that this node signs with relay?" : "; does its `Require` let this node in?";
     case 404:
-        return "; is the endpoint at that path there?";
+        return "; is the handler set at that path there?";
     default:
         return "";
     }
@@ -82,11 +82,13 @@ svl_peer_result_e svl_signed_judge(const svl_transport_exchange_t *exchange, svl
     default:
         return SVL_PEER_BROKEN;
     }
-    *words = apr_psprintf(p, "it answered %d%s", exchange->status, svl_signed_advice(exchange->status));
     if (exchange->status >= 500) {
+        *words = apr_psprintf(p, "it answered %d", exchange->status);
         return SVL_PEER_UNAVAILABLE;
     }
     if (exchange->status >= 400) {
+        int held = exchange->status == 403 && svl_signed_holds(exchange, signer, peer, state, tolerance, p);
+        *words = apr_psprintf(p, "it answered %d%s", exchange->status, svl_signed_advice(exchange->status, held));
         return SVL_PEER_REFUSED;
     }
     if (!svl_signed_holds(exchange, signer, peer, state, tolerance, p)) {

@@ -27,7 +27,8 @@ svl_peer_result_e svl_signed_judge(const svl_transport_exchange_t *exchange, svl
 int svl_signed_holds(const svl_transport_exchange_t *exchange, svl_signer_t *signer, const char *peer, svl_peer_state_t *state,
                      apr_int64_t tolerance, apr_pool_t *p);
 
-/** @return what an operator should look at when a peer answered with this status, after "; "; else an empty string */
-const char *svl_signed_advice(int status);
+/** @return what an operator should look at when a peer answered with this status, after "; "; else an empty string
+ * @param held nonzero: the answer was signed, so that the node said it, and not its httpd or a proxy */
+const char *svl_signed_advice(int status, int held);
 
 #endif

@@ -73,12 +73,22 @@ typedef struct svl_transport_t {
     apr_status_t (*init)(apr_pool_t *p);
     /** @a options must outlive the client.  Freed by a cleanup of @a p. */
     apr_status_t (*create)(svl_transport_client_t **client, const svl_transport_options_t *options, apr_pool_t *p);
-    /** Performs all exchanges in parallel and returns when each has ended or timed out.  No redirects, no proxy, no Expect header,
+    /** Begins all exchanges, and goes on with them as far as that needs no waiting.  No redirects, no proxy, no Expect header,
      * http and https only, certificates and host names always verified, decompression off. */
-    void (*perform)(svl_transport_client_t *client, svl_transport_exchange_t **exchanges, int count);
-    /** From any thread: ends a running perform at once, and every later one, with SVL_TRANSPORT_ABORTED. */
+    void (*begin)(svl_transport_client_t *client, svl_transport_exchange_t **exchanges, int count);
+    /** Returns when each exchange that was begun has ended or timed out.  Another thread may do this than began them. */
+    void (*finish)(svl_transport_client_t *client);
+    /** From any thread: ends a running finish at once, and every later one, with SVL_TRANSPORT_ABORTED. */
     void (*abort)(svl_transport_client_t *client);
 } svl_transport_t;
+
+/** Begins and finishes. */
+static inline void svl_transport_perform(const svl_transport_t *transport, svl_transport_client_t *client,
+                                         svl_transport_exchange_t **exchanges, int count)
+{
+    transport->begin(client, exchanges, count);
+    transport->finish(client);
+}
 
 /** @return microseconds of a clock that nobody sets, and that runs on while the machine sleeps */
 apr_time_t svl_transport_monotonic(void);

@@ -186,7 +186,7 @@ subtest 'a refusal is 3, with its words' => sub {
     like($run->{err}, qr/answered 409 Conf\\x1blict: a\\x0ab$/m, '409: words, escaped');
     like(call_against(sub { $problem->(401, 'Unauthorized', 'x') })->{err}, qr/error log says why/, '401: where to look');
     my $path = 'is this the path';
-    for (['<html>', 404, $path], ['[1]', 302, $path], ['', 500, $path], ['<html>', 403, 'httpd keeps this address out']) {
+    for (['<html>', 404, $path], ['[1]', 302, $path], ['', 500, $path], ['<html>', 403, 'does the node.s `Require` let']) {
         my ($body, $status, $words) = @$_;
         $run = call_against(sub { response($status, $body) });
         is($run->{status}, 3, "$status without a problem document: status");

@@ -43,7 +43,8 @@ sub put {
 sub configtest {
     my ($conf) = @_;
     my $load = '';
-    for ([mpm_event_module => 'mod_mpm_event.so'], [unixd_module => 'mod_unixd.so']) {
+    for ([mpm_event_module => 'mod_mpm_event.so'], [unixd_module => 'mod_unixd.so'],
+         [authz_core_module => 'mod_authz_core.so'], [authz_host_module => 'mod_authz_host.so']) {
         $load .= "LoadModule $_->[0] $modules/$_->[1]\n" if -e "$modules/$_->[1]";
     }
     my $path = put('httpd.conf', "ServerRoot $dir\nPidFile $dir/pid\nDefaultRuntimeDir $dir\nErrorLog $dir/error.log\n$load"

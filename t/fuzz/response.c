@@ -74,7 +74,7 @@ static void perform(svl_transport_exchange_t *exchange, answer_t with)
     pthread_mutex_lock(&lock);
     answer = with;
     pthread_mutex_unlock(&lock);
-    svl_curl_transport.perform(client, &exchange, 1);
+    svl_transport_perform(&svl_curl_transport, client, &exchange, 1);
     pthread_mutex_lock(&lock);
     while (answer.bytes) {
         pthread_cond_wait(&done, &lock);

@@ -111,7 +111,7 @@ static svl_transport_result_e post(fixture_t *fixture, const char *host, const c
     exchange.pool = fixture->p;
     exchange.timeout = apr_time_from_msec(1000);
     assert_int_equal(transport->create(&client, &options, fixture->p), APR_SUCCESS);
-    AWAIT((transport->perform(client, &only, 1), exchange.result != SVL_TRANSPORT_CONNECT));
+    AWAIT((svl_transport_perform(transport, client, &only, 1), exchange.result != SVL_TRANSPORT_CONNECT));
     return exchange.result;
 }
 

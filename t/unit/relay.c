@@ -89,7 +89,7 @@ static void calls_with_one_route_share_a_relay_line(void **state)
     node_call(a, "first", 1);
     AWAIT(requests(b) == 1);
     for (int i = 0; i < 5; i++) {
-        svl_relay_push(a->relay, positions[i], 1, &routes[i], NULL, 1);
+        svl_relay_push(a->relay, positions[i], 1, &routes[i], NULL, 1, 1);
         bcd[2] = 3; /* what was pushed is copied */
     }
     responder_open(b->responder);
@@ -114,7 +114,7 @@ static void a_message_is_bounded_and_has_room_for_one_call(void **state)
         apr_uint64_t position = node_accept(a, apr_psprintf(fleet->p, "call-%02d", i), i == 20 ? 300000 : 9000, 1);
         first = first ? first : position;
     }
-    svl_relay_push(a->relay, first, 50, NULL, &a->ring, 1);
+    svl_relay_push(a->relay, first, 50, NULL, &a->ring, 1, 0);
     AWAIT(svl_relay_backlog(a->relay) == 0);
     assert_true(requests(b) >= 7 && requests(b) <= 10);
     for (int i = 0; i < requests(b); i++) {
@@ -138,7 +138,7 @@ static void a_large_batch_goes_in_several_messages(void **state)
     for (int i = 1; i < MANY; i++) {
         node_accept(a, apr_psprintf(fleet->p, "call-%d", i), 1, 1);
     }
-    svl_relay_push(a->relay, first, MANY, NULL, &a->ring, 1);
+    svl_relay_push(a->relay, first, MANY, NULL, &a->ring, 1, 0);
     AWAIT(svl_relay_backlog(a->relay) == 0);
     assert_int_equal(requests(b), 3);
     assert_int_equal(node_calls(a, 1), MANY);
@@ -152,10 +152,10 @@ static void what_is_not_in_the_log_is_not_sent(void **state)
     node_t *a = &fleet->nodes[0], *b = &fleet->nodes[1];
     apr_uint64_t position = node_accept(a, "call", 1, 1);
 
-    svl_relay_push(a->relay, position + 1000, 5, NULL, &a->ring, 1);
+    svl_relay_push(a->relay, position + 1000, 5, NULL, &a->ring, 1, 0);
     AWAIT(svl_relay_backlog(a->relay) == 0);
     assert_int_equal(requests(b), 0);
-    svl_relay_push(a->relay, position, 1000, NULL, &a->ring, 1);
+    svl_relay_push(a->relay, position, 1000, NULL, &a->ring, 1, 1);
     AWAIT(svl_relay_backlog(a->relay) == 0);
     assert_int_equal(node_calls(a, 1), 1);
 }
@@ -184,7 +184,7 @@ static void a_refused_call_is_logged_and_done(void **state)
     for (int i = 0; i < 50; i++) {
         node_accept(a, apr_psprintf(fleet->p, "call-%d", i), 1, 1);
     }
-    svl_relay_push(a->relay, 1, 50, NULL, &a->ring, 1);
+    svl_relay_push(a->relay, 1, 50, NULL, &a->ring, 1, 0);
     AWAIT(svl_relay_backlog(a->relay) == 0);
     assert_int_equal(fleet_logged(fleet, "refused call call-"), 8);
     assert_int_equal(fleet_logged(fleet, "(409): a\\x0Ab") + fleet_logged(fleet, "(409): a\\x0ab"), 8);
@@ -310,7 +310,7 @@ static void a_signal_handler_may_stop_the_relay_while_its_thread_pushes(void **s
         leaving.stopped = 0;
         pthread_create(&other, NULL, interrupt, &self);
         while (!leaving.stopped) {
-            svl_relay_push(a->relay, position, 1, NULL, &a->ring, SVL_ROUTE_BROADCAST);
+            svl_relay_push(a->relay, position, 1, NULL, &a->ring, SVL_ROUTE_BROADCAST, 1);
         }
         pthread_join(other, NULL);
         assert_int_equal(leaving.stopped, 1);

@@ -170,10 +170,10 @@ static void a_queue_is_bounded_and_what_is_beyond_is_counted(void **state)
     apr_uint64_t position = node_accept(a, "call", 1, 1);
 
     b->gated = 1;
-    svl_relay_push(a->relay, position, 1, NULL, &a->ring, 1);
+    svl_relay_push(a->relay, position, 1, NULL, &a->ring, 1, 0);
     AWAIT(requests(b) == 1);
     for (int i = 0; i < SVL_RELAY_QUEUE_MAX + 1000; i++) {
-        svl_relay_push(a->relay, position, 1, NULL, &a->ring, 1);
+        svl_relay_push(a->relay, position, 1, NULL, &a->ring, 1, 1);
     }
     assert_int_equal(svl_relay_backlog(a->relay), SVL_RELAY_QUEUE_MAX + 1);
     assert_int_equal(node_relays(a, 1, SVL_PEER_SKIPPED), 1000);
@@ -209,7 +209,7 @@ static void a_route_too_long_for_a_relay_line_is_divided(void **state)
     options.count = MANY;
     options.max_body = 1000;
     assert_int_equal(svl_relay_create(&relay, &options, a->p), APR_SUCCESS);
-    svl_relay_push(relay, node_accept(a, "call", 1, 1), 1, NULL, &ring, 1);
+    svl_relay_push(relay, node_accept(a, "call", 1, 1), 1, NULL, &ring, 1, 0);
     AWAIT(svl_relay_backlog(relay) == 0);
     for (int i = 1; i < 4; i++) {
         assert_int_equal(requests(&fleet->nodes[i]), 1);

@@ -170,7 +170,7 @@ static inline void node_pass_on(node_t *node, const svl_message_group_t *group, 
     route.nodes = nodes;
     batch.route = names;
     if (batch.count && svl_store_accept(node->store, &batch, 1, apr_time_now()) == APR_SUCCESS && batch.appended && names) {
-        svl_relay_push(node->relay, batch.first, batch.appended, &route, NULL, batch.arity);
+        svl_relay_push(node->relay, batch.first, batch.appended, &route, NULL, batch.arity, 1);
     }
 }
 
@@ -389,7 +389,8 @@ static inline apr_uint64_t node_accept(node_t *node, const char *id, apr_size_t 
 /* Accepts a call and relays it to all others. */
 static inline void node_call(node_t *node, const char *id, apr_uint32_t arity)
 {
-    svl_relay_push(node->relay, node_accept(node, id, 10, arity), 1, NULL, &node->ring, arity);
+    static int turn; /* begun by the caller, or by a worker */
+    svl_relay_push(node->relay, node_accept(node, id, 10, arity), 1, NULL, &node->ring, arity, turn++ % 2);
 }
 
 #endif

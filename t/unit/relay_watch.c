@@ -149,7 +149,7 @@ static void children_ask_together_once_a_second(void **state)
     apr_time_t now = apr_time_now() + LOOK;
 
     call_and_wait(a, "call", 1);
-    svl_relay_push(sibling, node_accept(a, "other", 10, 1), 1, NULL, &a->ring, 1);
+    svl_relay_push(sibling, node_accept(a, "other", 10, 1), 1, NULL, &a->ring, 1, 0);
     AWAIT(svl_relay_backlog(sibling) == 0);
     b->behaviour = ANSWER_409; /* which no sibling sees */
     svl_relay_watch(a->relay, now);
@@ -172,7 +172,7 @@ static void what_is_watched_is_bounded(void **state)
         node_accept(a, apr_psprintf(fleet->p, "call-%d", i), 10, 1);
     }
     for (int i = SVL_RELAY_WATCHED_MAX + 1000; i >= 0; i--) { /* backwards, so that none is the next one */
-        svl_relay_push(a->relay, first + (apr_uint64_t)i % 100, 1, NULL, &a->ring, 1);
+        svl_relay_push(a->relay, first + (apr_uint64_t)i % 100, 1, NULL, &a->ring, 1, 1);
     }
     AWAIT(svl_relay_backlog(a->relay) == 0);
     assert_int_equal(fleet_logged(fleet, "are left to sync; not told again"), 1);
