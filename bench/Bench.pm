@@ -42,7 +42,8 @@ sub compare {
     my ($self, $title, $unit, $subjects, %o) = @_;
     my (%all, @rows);
 
-    for my $round (0 .. $self->{rounds}) {
+    my $rounds = $o{rounds} // $self->{rounds};
+    for my $round (0 .. $rounds) {
         for my $subject (@$subjects) {
             my $value = $subject->{take}->();
             push @{$all{$subject->{name}}}, $value if $round;
@@ -69,8 +70,26 @@ sub compare {
         printf "%-40s %12.5g %12.5g %12.5g  %s\n", $name, @{$row}{qw(median least most)}, join '; ', @words;
         push @rows, $row;
     }
-    push @{$self->{tables}}, {title => $title, unit => $unit, rounds => $self->{rounds}, rows => \@rows};
+    push @{$self->{tables}}, {title => $title, unit => $unit, rounds => $rounds, rows => \@rows};
     return @rows;
+}
+
+# Numbers that are counted, not measured, beside those of another run ({name => number}), if there is one: what grew by more than $most
+# times is told.
+sub count {
+    my ($self, $title, $unit, $now, $before, $most) = @_;
+    my @rows;
+    printf "\n%s\n%-40s %12s %12s\n", $title, '', $unit, 'before';
+    for my $name (sort keys %$now) {
+        my $row = {name => $name, median => $now->{$name}, before => $before->{$name}};
+        my $grew = $row->{before} && $row->{median} > $most * $row->{before};
+        $row->{grew} = JSON::PP::true if $grew;
+        printf "%-40s %12d %12s  %s\n", $name, $row->{median}, $row->{before} // '',
+            $grew ? sprintf('WARNING: %.0f%% more', 100 * $row->{median} / $row->{before} - 100) : '';
+        push @rows, $row;
+    }
+    push @{$self->{tables}}, {title => $title, unit => $unit, rounds => 1, rows => \@rows};
+    return;
 }
 
 sub skip {

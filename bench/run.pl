@@ -5,20 +5,29 @@ use strict;
 use warnings;
 use Bench;
 use Bench::Fleet qw(bench_fleet http middle quiet);
+use Bench::Instructions;
 use Bench::Peers;
 use File::Basename qw(dirname);
+use JSON::PP;
+use List::Util qw(max min sum0);
+use Proc qw(cpu);
 use Test::More ();
 
 my $quick = @ARGV && $ARGV[0] =~ /^-/ ? shift(@ARGV) eq '-quick' : 0;
 my %parts = map { $_ => 1 } @ARGV;
-my @SIZES = $quick ? (4, 8) : (4, 8, 16);
+my @SIZES = $quick ? (4) : (4, 8, 16);
+my @CONNECTIONS = $quick ? (64) : (16, 64);
 my $SINGLES = $quick ? 100 : 300; # calls of a round whose latency is measured
 my $REQUESTS = $quick ? 6_000 : 20_000;
 my $MESSAGES = $quick ? 12_800 : 51_200;
+my @LENGTHS = (1_000, 100_000, 10_000_000); # calls in the log
+my @NODES = (4, 8, 16, 32);
+my @BYTES = (200, 2_000, 20_000, 200_000);  # of a call
+my $GROWN = 1.1;                            # times that a number of instructions may grow before it is told
 
 my %NAME = (redis => 'Redis, same work', nats => 'NATS, same work', erlang => 'Erlang');
 my $here = dirname(__FILE__);
-my $bench = Bench->new(rounds => $quick ? 3 : 5);
+my $bench = Bench->new(rounds => $quick ? 2 : 5);
 
 Test::More->builder->no_ending(1);
 
@@ -28,7 +37,7 @@ sub rate { my ($answer, $of) = @_; return $answer->{$of} / $answer->{seconds} }
 
 sub endpoint {
     my $floor = 'a handler that does nothing';
-    for my $connections (16, 64) {
+    for my $connections (@CONNECTIONS) {
         my %of = (async => bench_fleet(1), fsync => bench_fleet(1, durability => 'fsync'));
         my $one = sub {
             my ($name, $durability, $path, @goal) = @_;
@@ -164,7 +173,100 @@ sub caller_part {
     return;
 }
 
-my %what = (caller => \&caller_part, endpoint => \&endpoint, latency => \&latency, sustained => \&sustained, answers => \&answers);
+# What does not cost more when there is more of it: calls in the log, nodes, bytes.
+sub growth {
+    my %of = map { $_ => bench_fleet(1, size => '16g', filled => $_) } @LENGTHS;
+    my @first = ("$LENGTHS[0] calls in the log", 1 / 1.3);
+    $bench->compare('growth: example.echo, one node, 16 connections, async', 'requests/s', [map {
+        my $length = $_;
+        {name => "$length calls in the log", $length == $LENGTHS[0] ? () : (to => [\@first]), after => sub { quiet($of{$length}) },
+            take => sub { rate(http($of{$length}, 'endpoint', count => $REQUESTS, batch => 16, reply => 'local'), 'requests') }}
+    } @LENGTHS], more => 1);
+    $_->{fleet}->stop for values %of;
+    for my $table ([nodes => map { [$_, $BYTES[0]] } @NODES], [bytes => map { [4, $_] } @BYTES]) {
+        my ($of_what, @cases) = @$table;
+        my %fleets;
+        $fleets{$_->[0]} //= bench_fleet($_->[0]) for @cases;
+        my $name = sub { my ($nodes, $bytes) = @_; return "$nodes nodes, $bytes bytes a call" };
+        $bench->compare("growth: bounce, relayed, async: $of_what", 'deliveries/s', [map {
+            my ($nodes, $bytes) = @$_;
+            my $batch = min(64, int(800_000 / $bytes)); # within a message
+            my $count = $batch * int($MESSAGES / 8 / $batch / max(1, $bytes / 2_000) + 1);
+            {name => $name->(@$_), $_ == $cases[0] ? () : (to => [[$name->(@{$cases[0]}), $of_what eq 'nodes' ? 1 / 1.3 : ()]]),
+                after => sub { quiet($fleets{$nodes}) },
+                take => sub { rate(http($fleets{$nodes}, 'sustained', count => $count, batch => $batch, bytes => $bytes, mode => 'bounce'), 'deliveries') }}
+        } @cases], more => 1);
+        $_->{fleet}->stop for values %fleets;
+    }
+    return;
+}
+
+# The processor time that the origin's processes spend on a call, alone and with peers to relay it to.
+sub origin {
+    my %of = map { $_ => bench_fleet($_) } 1, 4;
+    my $spent = sub { my ($fleet) = @_; return sum0(map { cpu($_) // 0 } $fleet->{fleet}->node('n1')->children) };
+    $bench->compare('processor time of the origin, example.echo, 64 connections, async', 'us a call', [map {
+        my $nodes = $_;
+        {name => "$nodes nodes", $nodes > 1 ? (to => [['1 nodes', 1.1]]) : (), after => sub { quiet($of{$nodes}) }, take => sub {
+            my $before = $spent->($of{$nodes});
+            http($of{$nodes}, 'endpoint', count => $REQUESTS, batch => 64, reply => 'local');
+            return 1e6 * ($spent->($of{$nodes}) - $before) / $REQUESTS;
+        }}
+    } sort { $a <=> $b } keys %of]);
+    $_->{fleet}->stop for values %of;
+    return;
+}
+
+# What another program of the bench prints.
+sub printed {
+    my ($program, @arguments) = @_;
+    open my $out, '-|', $^X, (map { "-I$_" } @INC), "$here/$program", @arguments or die "cannot start $program: $!\n";
+    my @lines = <$out>;
+    close $out or die "$program failed\n";
+    return @lines;
+}
+
+sub catchup {
+    my $calls = 100_000;
+    $bench->compare("catch-up of $calls missed calls", 'calls/s', [map {
+        my $durability = $_;
+        {name => $durability, $durability eq 'async' ? (goal => 100_000) : (), take => sub {
+            my ($rate) = map { /^held .* (\d+) calls/ } printed('catchup.pl', $calls, $durability);
+            return $rate;
+        }}
+    } qw(async fsync)], more => 1, rounds => 2);
+    return;
+}
+
+# Whose requests have nothing to do with calls.
+sub bystander {
+    my $why = Bench::Instructions::why_not();
+    return $bench->skip('instructions of a bystander', $why) if $why;
+    my %count = map { /^(\S.*?)\s+([\d.]+)$/ ? ($1 => $2) : () } printed('bystander.pl');
+    return $bench->count('instructions of our hook in a request that has nothing to do with calls', 'instructions', \%count, {}, 1);
+}
+
+sub kept_counts {
+    my ($path) = @_;
+    open my $file, '<', $path or return {};
+    local $/;
+    return JSON::PP->new->decode(<$file>);
+}
+
+sub instructions {
+    my ($path, $revision) = @_;
+    my $why = Bench::Instructions::why_not();
+    return $bench->skip('instructions', $why) if $why;
+    my ($now, $kept) = (Bench::Instructions::instructions(), kept_counts($path));
+    $bench->count('instructions a call' . ($kept->{revision} ? ", before: $kept->{revision}" : ''), 'instructions', $now, $kept->{instructions} // {}, $GROWN);
+    return if $quick && $kept->{revision};
+    open my $file, '>', $path or die "cannot write $path: $!\n";
+    print $file JSON::PP->new->canonical->pretty->encode({revision => $revision, instructions => $now});
+    close $file or die "cannot write $path: $!\n";
+    return;
+}
+
+my %what = (catchup => \&catchup, bystander => \&bystander, instructions => \&instructions, growth => \&growth, origin => \&origin, caller => \&caller_part, endpoint => \&endpoint, latency => \&latency, sustained => \&sustained, answers => \&answers);
 my @unknown = grep { !$what{$_} } keys %parts;
 die "no part is called @unknown: there are ", join(' ', sort keys %what), "\n" if @unknown;
 my $machine = $bench->machine;
@@ -173,9 +275,10 @@ my ($revision) = split /\n/, `git -C '$here' describe --always --dirty 2>/dev/nu
 my $results = -w $here ? "$here/results" : "$ENV{SVL_BUILDDIR}/bench/results";
 -d $results || mkdir $results or die "cannot make $results: $!\n";
 my $kept = "$results/$revision" . (%parts ? '-' . join '-', sort keys %parts : '') . ($quick ? '-quick' : '') . '.json';
-for my $part (qw(endpoint latency answers sustained caller)) {
+my @order = (qw(instructions endpoint latency answers sustained caller), $quick && !%parts ? () : qw(origin catchup bystander growth));
+for my $part (@order) {
     next unless wanted($part);
-    $what{$part}->();
+    $what{$part}->("$results/instructions.json", $revision);
     $bench->keep($kept, revision => $revision);
 }
 print "\nkept: $kept\n";

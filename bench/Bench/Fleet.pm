@@ -4,6 +4,7 @@ package Bench::Fleet;
 # Fleets whose nodes tell a board (board.h) of their runs, and the generators that wait for it.
 #
 #   my $fleet = bench_fleet(4, durability => 'fsync');
+#   my $grown = bench_fleet(1, size => '16g', filled => 100_000);       # so many calls are in the log of each node already
 #   my $us = middle(http($fleet, 'latency', count => 100, mode => 'bounce'));
 use strict;
 use warnings;
@@ -37,7 +38,7 @@ sub bench_fleet {
 LoadModule bench_module "$build/.libs/mod_bench.so"
 LoadModule caller_module "$build/.libs/mod_caller.so"
 LogLevel warn
-ServicelessStoreSize 1g
+ServicelessStoreSize @{[$o{size} // '1g']}
 $threads
 <Location "/nothing">
     SetHandler bench-nothing
@@ -52,8 +53,22 @@ CONF
         return sprintf qq{BenchBoard "%s" %d\n}, $board, $number - 1;
     });
     alarm 0; # of tests
+    _fill($fleet, $o{size}, $o{filled}) if $o{filled};
     $fleet->start;
     return {fleet => $fleet, count => $nodes, ports => join(',', map { $_->port } $fleet->nodes), board => $board, keys => $fleet->{key_file}};
+}
+
+# Their logs are made by a start.
+sub _fill {
+    my ($fleet, $size, $calls) = @_;
+    $fleet->start;
+    $fleet->stop;
+    my $bytes = $size =~ /^(\d+)g\z/ ? $1 << 30 : die "size is $size: whole gigabytes, as 4g\n";
+    for my $node ($fleet->nodes) {
+        my $name = $node->name;
+        system("$build/bench/fill", $node->directory . "/state/$name", $name, $bytes, $calls, $BYTES) == 0 or die "the log of $name was not filled\n";
+    }
+    return;
 }
 
 # What the generator for HTTP measured.

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+package Bench::Instructions;
+
+# Instructions a call, counted by callgrind in a fleet of two nodes (async, event): the same number however busy the machine is.
+#
+#   accept     the origin: the handler of a client's call with reply "accepted", its first message to the peer included
+#   hand on    the origin: what its workers do for it
+#   receive    the peer: the handler of the message with the call
+#   run        the peer: reading, running and recording it
+#
+# Two fleets with different numbers of calls are counted, so that what a process does once is left out.
+use strict;
+use warnings;
+use Exporter qw(import);
+use File::Temp ();
+use Fleet;
+use Fleet::Edit;
+
+our @EXPORT_OK = qw(instructions why_not);
+
+my @CALLS = (50, 250);
+my %FUNCTION = (
+    'accept' => [n1 => 'svl_endpoint_handler'], 'hand on' => [n1 => 'svl_relay_work'],
+    'receive' => [n2 => 'svl_endpoint_handler'], 'run' => [n2 => 'svl_runs_batch_run'],
+);
+my ($valgrind) = grep { -x } map { "$_/valgrind" } split /:/, $ENV{PATH};
+
+sub why_not { return $valgrind ? undef : 'valgrind is not installed' }
+
+# Of all functions, for so many calls, one after the other.
+sub _count {
+    my ($calls) = @_;
+    my $scratch = File::Temp::tempdir(CLEANUP => 1);
+    chmod 0777, $scratch;
+    my $httpd = $ENV{SVL_HTTPD} || '/usr/sbin/apache2';
+    my $fleet = Fleet->new(nodes => 2, durability => 'async', directives => "LogLevel warn\nServicelessSyncInterval 1h\n"
+        . "ServerLimit 1\nStartServers 1\nMinSpareThreads 1\nMaxSpareThreads 16\nMaxRequestWorkers 16\n");
+    my ($n1, $n2) = $fleet->nodes;
+    for my $node ($n1, $n2) {
+        my $name = $node->name;
+        write_file("$scratch/$name", 0755, "#!/bin/sh\nexec '$valgrind' -q --tool=callgrind --callgrind-out-file='$scratch/$name.%p' '$httpd' \"\$@\"\n");
+        local $ENV{SVL_HTTPD} = "$scratch/$name";
+        $node->launch->wait_listening;
+    }
+    my $client = $n1->client(timeout => 60);
+    for (1 .. $calls) {
+        $client->call('example.echo', ['x' x 100], reply => 'accepted')->{status} == 202 or die "a call was not accepted\n";
+        poll { my $log = $n2->status->{log}; $log->{calls} == $_ && !$log->{pending} } 60 or die "n2 did not run call $_\n";
+    }
+    $client->disconnect;
+    $fleet->stop;
+    my %total;
+    for my $what (keys %FUNCTION) {
+        my ($name, $function) = @{$FUNCTION{$what}};
+        for my $file (glob "$scratch/$name.*") {
+            my $text = `callgrind_annotate --inclusive=yes --threshold=100 --show-percs=no '$file' 2>/dev/null`;
+            $total{$what} += $1 =~ s/,//gr if $text =~ /^\s*([\d,]+)\s+\S*:\Q$function\E\b/m;
+        }
+        die "callgrind saw no $function at $name\n" unless $total{$what};
+    }
+    return \%total;
+}
+
+# Instructions a call: {accept => number, …}.
+sub instructions {
+    my ($few, $many) = map { _count($_) } @CALLS;
+    return {map { $_ => int(($many->{$_} - $few->{$_}) / ($CALLS[1] - $CALLS[0]) + 0.5) } keys %FUNCTION};
+}
+
+1;
