@@ -236,7 +236,19 @@ static const char *read_content(svl_call_line_t *call, const json_t *json)
                            : NULL;
 }
 
-apr_status_t svl_call_parse_line(svl_call_line_t **call, const char *line, apr_size_t length, svl_fault_t *fault, apr_pool_t *p)
+/* Of a line that was scanned: most are empty. */
+static json_t *make_part(const svl_call_part_t *part, apr_pool_t *p)
+{
+    json_t *json = NULL;
+
+    if (part->length == 2) {
+        return empty(*part->text == '[' ? json_array() : json_object(), p);
+    }
+    svl_json_parse(&json, part->text, part->length, NULL, p);
+    return json;
+}
+
+static apr_status_t read_line(svl_call_line_t **call, const char *line, apr_size_t length, svl_fault_t *fault, apr_pool_t *p)
 {
     svl_call_line_t *fresh = apr_pcalloc(p, sizeof(*fresh));
     const char *wrong;
@@ -252,6 +264,34 @@ apr_status_t svl_call_parse_line(svl_call_line_t **call, const char *line, apr_s
         wrong = read_content(fresh, json);
     }
     return wrong ? svl_fault_set(fault, SVL_REASON_CALL, p, "%s of the call line is missing or wrong", wrong) : APR_SUCCESS;
+}
+
+apr_status_t svl_call_parse_line(svl_call_line_t **call, const char *line, apr_size_t length, svl_fault_t *fault, apr_pool_t *p)
+{
+    svl_call_line_t *fresh = apr_pcalloc(p, sizeof(*fresh));
+    svl_call_part_t args, kwargs;
+
+    if (svl_call_scan(fresh, &args, &kwargs, line, length, p)) {
+        fresh->args = make_part(&args, p);
+        fresh->kwargs = make_part(&kwargs, p);
+        if (fresh->args && fresh->kwargs) {
+            *call = fresh;
+            return APR_SUCCESS;
+        }
+    }
+    return read_line(call, line, length, fault, p);
+}
+
+apr_status_t svl_call_check_line(svl_call_line_t **call, const char *line, apr_size_t length, svl_fault_t *fault, apr_pool_t *p)
+{
+    svl_call_line_t *fresh = apr_pcalloc(p, sizeof(*fresh));
+    svl_call_part_t args, kwargs;
+
+    if (svl_call_scan(fresh, &args, &kwargs, line, length, p)) {
+        *call = fresh;
+        return APR_SUCCESS;
+    }
+    return read_line(call, line, length, fault, p);
 }
 
 /* @return args or kwargs as JSON, or NULL: a line adds one level, and must still parse */

@@ -78,7 +78,7 @@ static int take_line(svl_receipt_t *receipt, const svl_message_line_t *line, int
     svl_fault_t fault = {SVL_REASON_NONE, NULL};
     svl_call_line_t *call;
     int run;
-    apr_status_t rv = svl_call_parse_line(&call, line->text, line->length, &fault, receipt->pool);
+    apr_status_t rv = svl_call_check_line(&call, line->text, line->length, &fault, receipt->pool);
     if (!call) {
         svl_receipt_refuse(receipt, apr_psprintf(receipt->pool, "line-%d", number), &fault);
         return 0;

@@ -3,6 +3,7 @@
 #include "fuzz.h"
 
 #include "../../mod_serviceless/core/call.h"
+#include "../../mod_serviceless/core/json.h"
 
 static void check_identity(const svl_call_line_t *call)
 {
@@ -41,6 +42,31 @@ static void check_again(const svl_call_line_t *call, apr_pool_t *p)
     FUZZ_REQUIRE(again->issued == call->issued && again->ttl == call->ttl);
 }
 
+/* What is read without the JSON library is what that reads: the same members, the same values. */
+static void check_scan(const char *bytes, apr_size_t length, apr_pool_t *p)
+{
+    svl_call_line_t scanned = {0};
+    svl_call_part_t args, kwargs;
+    json_t *json, *part;
+
+    if (!svl_call_scan(&scanned, &args, &kwargs, bytes, length, p)) {
+        return;
+    }
+    FUZZ_REQUIRE(svl_json_parse(&json, bytes, length, NULL, p) == APR_SUCCESS && json_object_size(json) == 10);
+    FUZZ_REQUIRE(strcmp(json_string_value(json_object_get(json, "id")), scanned.id) == 0);
+    FUZZ_REQUIRE(strcmp(json_string_value(json_object_get(json, "function")), scanned.function) == 0);
+    FUZZ_REQUIRE(strcmp(json_string_value(json_object_get(json, "origin")), scanned.origin) == 0);
+    FUZZ_REQUIRE(strcmp(json_string_value(json_object_get(json, "set")), scanned.set) == 0);
+    FUZZ_REQUIRE(strcmp(json_string_value(json_object_get(json, "epoch")), scanned.epoch) == 0);
+    FUZZ_REQUIRE((apr_uint64_t)json_integer_value(json_object_get(json, "seq")) == scanned.seq);
+    FUZZ_REQUIRE(json_integer_value(json_object_get(json, "issued")) == scanned.issued);
+    FUZZ_REQUIRE(json_integer_value(json_object_get(json, "ttl")) == scanned.ttl);
+    FUZZ_REQUIRE(svl_json_parse(&part, args.text, args.length, NULL, p) == APR_SUCCESS && json_is_array(part));
+    FUZZ_REQUIRE(json_equal(part, json_object_get(json, "args")));
+    FUZZ_REQUIRE(svl_json_parse(&part, kwargs.text, kwargs.length, NULL, p) == APR_SUCCESS && json_is_object(part));
+    FUZZ_REQUIRE(json_equal(part, json_object_get(json, "kwargs")));
+}
+
 static void feed(const char *bytes, apr_size_t length, apr_pool_t *p)
 {
     svl_fault_t fault = {SVL_REASON_NONE, NULL};
@@ -54,6 +80,7 @@ static void feed(const char *bytes, apr_size_t length, apr_pool_t *p)
     if (call) {
         check_identity(call);
     }
+    check_scan(bytes, length, p);
     if (status == APR_SUCCESS) {
         FUZZ_REQUIRE(call);
         check_content(call);

@@ -73,6 +73,85 @@ static void a_call_line_is_read(void **state)
     assert_true(json_is_true(json_object_get(line->kwargs, "recursive")));
 }
 
+/* Without the JSON library: what nodes write, and nothing that is wrong. */
+static void lines_of_the_usual_form_are_scanned(void **state)
+{
+    static const struct {
+        const char *args, *kwargs;
+        int scanned;
+    } cases[] = {{"[]", "{}", 1},
+                 {"['a b~!',0,-0,-7,999999999999999999,true,false,null,[],{}]", "{'a':{'a':[[1]]},'b':'x'}", 1},
+                 {"[1000000000000000000]", "{}", 0},
+                 {"[1.0]", "{}", 0},
+                 {"[1e3]", "{}", 0},
+                 {"[01]", "{}", 0},
+                 {"[-]", "{}", 0},
+                 {"[+1]", "{}", 0},
+                 {"[1,]", "{}", 0},
+                 {"[,1]", "{}", 0},
+                 {"[1 ]", "{}", 0},
+                 {"[nul]", "{}", 0},
+                 {"['a]", "{}", 0},
+                 {"['\\n']", "{}", 0},
+                 {"['\xc3\xa9']", "{}", 0},
+                 {"['\t']", "{}", 0},
+                 {"['\x7f']", "{}", 0},
+                 {"[]", "{'a':1,'b':2,'a':3}", 0},
+                 {"[]", "{'a':1,}", 0},
+                 {"[]", "{a:1}", 0},
+                 {"[]", "{'a'}", 0},
+                 {"{}", "{}", 0},
+                 {"[]", "[]", 0},
+                 {"[[]", "{}", 0},
+                 {"[]", "{'1':1,'2':1,'3':1,'4':1,'5':1,'6':1,'7':1,'8':1,'9':1,'10':1,'11':1,'12':1,'13':1,'14':1,'15':1,'16':1}", 1},
+                 {"[]", "{'1':1,'2':1,'3':1,'4':1,'5':1,'6':1,'7':1,'8':1,'9':1,'10':1,'11':1,'12':1,'13':1,'14':1,'15':1,'16':1,'17':1}", 0}};
+    svl_call_line_t line;
+    svl_call_part_t args, kwargs;
+
+    for (size_t i = 0; i < UNIT_COUNT(cases); i++) {
+        const char *text = apr_pstrcat(*state, "{\"id\":\"c1\",\"function\":\"f\",\"args\":", unit_json(*state, cases[i].args),
+                                       ",\"kwargs\":", unit_json(*state, cases[i].kwargs),
+                                       ",\"origin\":\"a\",\"set\":\"all\",\"epoch\":\"" EPOCH
+                                       "\",\"seq\":17,\"issued\":1700000000123,\"ttl\":86400}",
+                                       NULL);
+        const char *copy = unit_exact(*state, text, strlen(text));
+
+        if (svl_call_scan(&line, &args, &kwargs, copy, strlen(text), *state) != cases[i].scanned) {
+            fail_msg("scanned otherwise: %s", text);
+        }
+        for (size_t cut = 0; cut < strlen(text); cut++) {
+            assert_false(svl_call_scan(&line, &args, &kwargs, unit_exact(*state, text, cut), cut, *state));
+        }
+    }
+    assert_true(svl_call_scan(&line, &args, &kwargs, LINE, strlen(LINE), *state));
+    assert_string_equal(apr_pstrmemdup(*state, args.text, args.length), "[\"/a\",3]");
+    assert_string_equal(apr_pstrmemdup(*state, kwargs.text, kwargs.length), "{\"recursive\":true}");
+    assert_string_equal(line.id, "c1");
+    assert_int_equal(line.seq, 17);
+    assert_int_equal(line.issued, INT64_C(1700000000123));
+}
+
+static void the_depth_of_scanned_lines_is_that_of_others(void **state)
+{
+    for (int deep = SVL_JSON_DEPTH - 3; deep <= SVL_JSON_DEPTH + 1; deep++) {
+        char nested[2 * SVL_JSON_DEPTH + 4] = "";
+        svl_call_line_t line, *parsed;
+        svl_call_part_t args, kwargs;
+        const char *text;
+
+        memset(nested, '[', (size_t)deep);
+        memset(nested + deep, ']', (size_t)deep);
+        nested[2 * deep] = '\0';
+        text = apr_psprintf(*state,
+                            "{\"id\":\"c1\",\"function\":\"f\",\"args\":%s,\"kwargs\":{},\"origin\":\"a\",\"set\":\"all\",\"epoch\":\"" EPOCH
+                            "\",\"seq\":17,\"issued\":1700000000123,\"ttl\":86400}",
+                            nested);
+        assert_int_equal(svl_call_scan(&line, &args, &kwargs, text, strlen(text), *state), deep < SVL_JSON_DEPTH);
+        assert_int_equal(svl_call_parse_line(&parsed, text, strlen(text), NULL, *state) == APR_SUCCESS, deep < SVL_JSON_DEPTH);
+        assert_int_equal(svl_call_check_line(&parsed, text, strlen(text), NULL, *state) == APR_SUCCESS, deep < SVL_JSON_DEPTH);
+    }
+}
+
 static void members_of_a_newer_version_are_no_fault(void **state)
 {
     const char *text = line_with(*state, "priority", "{\"level\":[1]}");
@@ -257,6 +336,8 @@ static void what_is_no_line_is_not_drafted(void **state)
 static const struct CMUnitTest promises[] = {
     PROMISE("hostile names are refused", hostile_names_are_refused),
     PROMISE("a call line is read", a_call_line_is_read),
+    PROMISE("lines of the usual form are scanned", lines_of_the_usual_form_are_scanned),
+    PROMISE("the depth of scanned lines is that of others", the_depth_of_scanned_lines_is_that_of_others),
     PROMISE("members of a newer version are no fault", members_of_a_newer_version_are_no_fault),
     PROMISE("a refused line still tells its number when its identity is sound",
             a_refused_line_still_tells_its_number_when_its_identity_is_sound),
