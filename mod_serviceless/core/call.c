@@ -236,18 +236,6 @@ static const char *read_content(svl_call_line_t *call, const json_t *json)
                            : NULL;
 }
 
-/* Of a line that was scanned: most are empty. */
-static json_t *make_part(const svl_call_part_t *part, apr_pool_t *p)
-{
-    json_t *json = NULL;
-
-    if (part->length == 2) {
-        return empty(*part->text == '[' ? json_array() : json_object(), p);
-    }
-    svl_json_parse(&json, part->text, part->length, NULL, p);
-    return json;
-}
-
 static apr_status_t read_line(svl_call_line_t **call, const char *line, apr_size_t length, svl_fault_t *fault, apr_pool_t *p)
 {
     svl_call_line_t *fresh = apr_pcalloc(p, sizeof(*fresh));
@@ -272,8 +260,8 @@ apr_status_t svl_call_parse_line(svl_call_line_t **call, const char *line, apr_s
     svl_call_part_t args, kwargs;
 
     if (svl_call_scan(fresh, &args, &kwargs, line, length, p)) {
-        fresh->args = make_part(&args, p);
-        fresh->kwargs = make_part(&kwargs, p);
+        fresh->args = svl_call_build(&args, p);
+        fresh->kwargs = svl_call_build(&kwargs, p);
         if (fresh->args && fresh->kwargs) {
             *call = fresh;
             return APR_SUCCESS;

@@ -91,6 +91,9 @@ typedef struct svl_call_part_t {
 int svl_call_scan(svl_call_line_t *call, svl_call_part_t *args, svl_call_part_t *kwargs, const char *line, apr_size_t length,
                   apr_pool_t *p);
 
+/** @return args or kwargs that svl_call_scan found; lives as long as the pool; NULL where memory lacks and that is not the end */
+json_t *svl_call_build(const svl_call_part_t *part, apr_pool_t *p);
+
 /** A line that waits for its number: head, then svl_call_stamp's bytes, then tail. */
 typedef struct svl_call_draft_t {
     const char *head;      /**< {"id":…,"function":…,"args":…,"kwargs":…,"origin":…,"set":…, */

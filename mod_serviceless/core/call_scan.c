@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Reads call lines as nodes write them (svl_call_draft) in a hundredth of the time that building their JSON takes: the members in that
+ * Reads call lines as nodes write them (svl_call_draft) in a small part of the time that the JSON library takes: the members in that
  * order, without blanks; in args and kwargs strings without escapes, integers, literals, and arrays and objects of these.  What it takes is
  * strict JSON; it leaves everything else, all that is wrong included, to the library.
  */
@@ -139,6 +139,83 @@ static int take_value(scan_t *scan)
     default:
         return take_integer(scan, &number);
     }
+}
+
+static json_t *build(scan_t *scan);
+
+/* Of what was scanned before: each step finds what it expects.  @return NULL when memory lacks, as all that follow */
+static json_t *build_array(scan_t *scan)
+{
+    json_t *array = json_array();
+
+    scan->at++;
+    while (array && !next_is(scan, ']')) {
+        if (json_array_append_new(array, build(scan)) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+        take_char(scan, ',');
+    }
+    scan->at++;
+    return array;
+}
+
+static json_t *build_object(scan_t *scan)
+{
+    json_t *object = json_object();
+    svl_call_part_t key;
+
+    scan->at++;
+    while (object && !next_is(scan, '}')) {
+        take_string(scan, &key);
+        scan->at++;
+        if (json_object_setn_new_nocheck(object, key.text, key.length, build(scan)) != 0) {
+            json_decref(object);
+            return NULL;
+        }
+        take_char(scan, ',');
+    }
+    scan->at++;
+    return object;
+}
+
+static json_t *build(scan_t *scan)
+{
+    svl_call_part_t part;
+    apr_int64_t number;
+
+    switch (*scan->at) {
+    case '"':
+        take_string(scan, &part);
+        return json_stringn_nocheck(part.text, part.length);
+    case '[':
+        return build_array(scan);
+    case '{':
+        return build_object(scan);
+    case 't':
+        take_text(scan, "true");
+        return json_true();
+    case 'f':
+        take_text(scan, "false");
+        return json_false();
+    case 'n':
+        take_text(scan, "null");
+        return json_null();
+    default:
+        take_integer(scan, &number);
+        return json_integer(number);
+    }
+}
+
+json_t *svl_call_build(const svl_call_part_t *part, apr_pool_t *p)
+{
+    scan_t scan = {part->text, part->text + part->length, 0};
+    json_t *json = build(&scan);
+
+    if (!json) {
+        svl_json_lack(p);
+    }
+    return svl_json_own(json, p);
 }
 
 static int take_part(scan_t *scan, const char *before, int (*take)(scan_t *scan), svl_call_part_t *part)

@@ -41,6 +41,25 @@ static void refuse_number(svl_receipt_t *receipt, const svl_store_entry_t *entry
     }
 }
 
+/* Those of one function that follow one another are queued together. */
+static void flush_runs(svl_receipt_t *receipt)
+{
+    if (receipt->runs->nelts) {
+        svl_runs_push_all(receipt->runtime->runs, receipt->function, (const apr_uint64_t *)receipt->runs->elts,
+                          receipt->runs->nelts);
+        apr_array_clear(receipt->runs);
+    }
+}
+
+static void queue_run(svl_receipt_t *receipt, const svl_function_t *function, apr_uint64_t position)
+{
+    if (receipt->function != function) {
+        flush_runs(receipt);
+        receipt->function = function;
+    }
+    APR_ARRAY_PUSH(receipt->runs, apr_uint64_t) = position;
+}
+
 /* What the log said of an entry, for the answer; new ones are queued to run. */
 static void settle_entry(svl_receipt_t *receipt, svl_store_entry_t *entry, const svl_function_t *function)
 {
@@ -59,7 +78,7 @@ static void settle_entry(svl_receipt_t *receipt, svl_store_entry_t *entry, const
             svl_children_took(receipt->runtime, function, entry->position, 0);
         }
         else if (entry->run) {
-            svl_runs_push(receipt->runtime->runs, function, entry->position, 0);
+            queue_run(receipt, function, entry->position);
         }
         return;
     case SVL_STORE_CONFLICT:
@@ -106,6 +125,7 @@ static void settle(svl_receipt_t *receipt, int groups)
 {
     svl_runtime_t *runtime = receipt->runtime;
     const svl_function_t **function = receipt->functions;
+    receipt->runs = apr_array_make(receipt->pool, (int)receipt->entries, sizeof(apr_uint64_t));
     for (int g = 0; g < groups; g++) {
         svl_store_batch_t *batch = &receipt->batches[g];
         /* A call is handed on once: duplicates are not, but with the first route that comes. */
@@ -117,6 +137,7 @@ static void settle(svl_receipt_t *receipt, int groups)
             settle_entry(receipt, &batch->entries[i], *function++);
         }
     }
+    flush_runs(receipt);
     svl_recover_tell(runtime, receipt->quarantined);
 }
 

@@ -24,6 +24,8 @@ typedef struct svl_receipt_t {
     svl_route_t *routes;              /* one a group: the nodes of its route that are configured here */
     const svl_function_t **functions; /* one an entry, over all groups; NULL: not loaded */
     apr_uint32_t entries;
+    const svl_function_t *function;   /* of what is to be queued to run */
+    apr_array_header_t *runs;         /* apr_uint64_t: these positions */
     apr_array_header_t *losses; /* svl_store_loss_t: numbers of lines that are too old */
     apr_array_header_t *lost;   /* const char *: their ids */
 } svl_receipt_t;

@@ -52,6 +52,9 @@ int svl_runs_room(svl_runs_t *runs, const svl_function_t *function);
  * @param attempts how many earlier runs here were cut short, or may have been */
 void svl_runs_push(svl_runs_t *runs, const svl_function_t *function, apr_uint64_t position, unsigned int attempts);
 
+/** The same for calls that came together, and were not begun before. */
+void svl_runs_push_all(svl_runs_t *runs, const svl_function_t *function, const apr_uint64_t *positions, int count);
+
 /** Starts a thread where one is wanted and could not be had before.  The maintenance thread calls it each second. */
 void svl_runs_poke(svl_runs_t *runs);
 

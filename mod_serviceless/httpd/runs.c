@@ -24,6 +24,8 @@
 #define TAKE_MICROS 1000                    /* as many as run in about this time */
 #define LANE_KEPT 4096                      /* positions that an empty lane keeps room for */
 #define LANE_START 64                       /* positions a lane has room for at first */
+#define FEW 2                               /* threads in a lane of short runs */
+#define CROWDED_WAIT 2000                   /* microseconds after which they are taken to hang */
 #define POOLS_KEPT 4                        /* more would seldom be used, and keep memory */
 #define SUSPECTS_WAIT apr_time_from_sec(10) /* for reruns of which none begins or ends */
 #define END_WAIT apr_time_from_msec(500)    /* for the end of a run to be recorded, and for one that takes longer than usual */
@@ -36,7 +38,8 @@ typedef struct lane_t {
     apr_uint32_t room, head, count;
     int running;      /* threads in it */
     int stalled;      /* the log failed for what was taken last: not before the next poke */
-    apr_int64_t mean; /* microseconds of a run, moving */
+    apr_int64_t mean; /* microseconds of a run, moving; 0: not known */
+    apr_time_t moved; /* when a thread last took something, monotonic */
 } lane_t;
 
 struct svl_runs_t {
@@ -153,6 +156,14 @@ static int has_time(const svl_runs_t *runs, const lane_t *lane)
     return micros >= 0 && apr_time_now() + 2 * micros + END_WAIT < runs->leave;
 }
 
+/* Of runs that take microseconds a few threads do as many as many do, which would mostly wake up and find nothing.  Unless none of them has
+ * come back for more for a while. */
+static int is_crowded(const lane_t *lane)
+{
+    return lane->running >= FEW && lane->mean && lane->count * lane->mean < lane->running * (apr_int64_t)TAKE_MICROS
+           && svl_transport_monotonic() - lane->moved < CROWDED_WAIT;
+}
+
 /* Half, rounded up, of what the other lanes leave.  One rerun that hangs does not hold the suspects for ever. */
 static int lane_may_run(const svl_runs_t *runs, const lane_t *lane)
 {
@@ -162,7 +173,7 @@ static int lane_may_run(const svl_runs_t *runs, const lane_t *lane)
             && svl_transport_monotonic() - runs->moved < SUSPECTS_WAIT)) {
         return 0;
     }
-    return lane->count > 0 && lane->running < (SVL_RUN_THREADS - others + 1) / 2 && has_time(runs, lane);
+    return lane->count > 0 && lane->running < (SVL_RUN_THREADS - others + 1) / 2 && !is_crowded(lane) && has_time(runs, lane);
 }
 
 static lane_t *lane_next(svl_runs_t *runs)
@@ -267,6 +278,7 @@ static void work(void *baton)
                                   .positions = positions,
                                   .count = count};
         lane->running++;
+        lane->moved = svl_transport_monotonic();
         runs->inside++;
         runs->moved = reruns ? svl_transport_monotonic() : runs->moved;
         wake(runs);
@@ -316,6 +328,24 @@ void svl_runs_push(svl_runs_t *runs, const svl_function_t *function, apr_uint64_
     svl_guard_leave(&before);
     if (!queued) {
         log_unqueued(runs, position);
+    }
+}
+
+void svl_runs_push_all(svl_runs_t *runs, const svl_function_t *function, const apr_uint64_t *positions, int count)
+{
+    lane_t *lane = lane_of(runs, function);
+    sigset_t before;
+    int queued = 0;
+    svl_guard_enter(&before);
+    apr_thread_mutex_lock(runs->lock);
+    while (queued < count && lane_push(lane, positions[queued])) {
+        queued++;
+    }
+    wake(runs);
+    apr_thread_mutex_unlock(runs->lock);
+    svl_guard_leave(&before);
+    for (; queued < count; queued++) {
+        log_unqueued(runs, positions[queued]);
     }
 }
 

@@ -47,4 +47,21 @@ for my $mode (qw(bounce broadcast)) {
     };
 }
 
+# Few threads run what takes microseconds; that must not keep others from what comes while those hang.
+subtest 'a function that was quick, and hangs' => sub {
+    my $fleet = Fleet->new(nodes => 1)->start;
+    my ($n1) = $fleet->nodes;
+    my $client = $n1->client;
+    my $call = sub { return [map { $client->call('runlog.sleep', [$_], reply => 'accepted')->{json}{id} } @_] };
+    my $warm = $call->((0) x 200);
+    eventually { $fleet->arrived($warm) } 10, 'it is quick';
+    my $hanging = $call->(($SLOW) x 4);
+    eventually { $fleet->arrived($hanging) } 10, 'it hangs, in several threads';
+    my $start = time;
+    my $later = $call->((0) x 50);
+    eventually { $fleet->arrived($later) } $SOON, 'what comes later runs meanwhile';
+    cmp_ok(time - $start, '<', $SLOW, 'while they hang');
+    $fleet->stop;
+};
+
 done_testing;

@@ -62,9 +62,9 @@ static void check_scan(const char *bytes, apr_size_t length, apr_pool_t *p)
     FUZZ_REQUIRE(json_integer_value(json_object_get(json, "issued")) == scanned.issued);
     FUZZ_REQUIRE(json_integer_value(json_object_get(json, "ttl")) == scanned.ttl);
     FUZZ_REQUIRE(svl_json_parse(&part, args.text, args.length, NULL, p) == APR_SUCCESS && json_is_array(part));
-    FUZZ_REQUIRE(json_equal(part, json_object_get(json, "args")));
+    FUZZ_REQUIRE(json_equal(part, json_object_get(json, "args")) && json_equal(part, svl_call_build(&args, p)));
     FUZZ_REQUIRE(svl_json_parse(&part, kwargs.text, kwargs.length, NULL, p) == APR_SUCCESS && json_is_object(part));
-    FUZZ_REQUIRE(json_equal(part, json_object_get(json, "kwargs")));
+    FUZZ_REQUIRE(json_equal(part, json_object_get(json, "kwargs")) && json_equal(part, svl_call_build(&kwargs, p)));
 }
 
 static void feed(const char *bytes, apr_size_t length, apr_pool_t *p)
