@@ -229,7 +229,7 @@ static void pass_by(svl_relay_t *relay, svl_relay_lane_t *lane, svl_relay_sender
     svl_relay_sender_rest(relay, sender);
 }
 
-/* @return nonzero when there was something to do */
+/* @return nonzero when there was something to do; else nothing is finished either */
 static int work_once(svl_relay_t *relay, svl_relay_batch_t **finished)
 {
     svl_relay_sender_t *sender;
@@ -258,11 +258,12 @@ static int work_once(svl_relay_t *relay, svl_relay_batch_t **finished)
 void svl_relay_work(void *baton)
 {
     svl_relay_t *relay = baton;
-    int worked = 1;
     svl_relay_lock(relay);
-    while (worked && !relay->stopping) {
+    while (!relay->stopping) {
         svl_relay_batch_t *finished = NULL;
-        worked = work_once(relay, &finished);
+        if (!work_once(relay, &finished)) {
+            break; /* without letting go of the mutex: who finds a worker looking starts none */
+        }
         svl_relay_unlock(relay);
         svl_relay_queue_finish(relay, finished);
         svl_relay_lock(relay);
