@@ -11,8 +11,8 @@
 #include <apr_general.h>
 #include <apr_strings.h>
 #include <apr_time.h>
-#include <jansson.h>
 
+#include "../mod_serviceless/core/call.h"
 #include "../mod_serviceless/core/sign.h"
 #include "../mod_serviceless/httpd/keyfile.h"
 
@@ -155,7 +155,7 @@ void bench_handle(bench_t *bench, bench_place_t *place, const char *sealed, apr_
     const svl_key_t *key;
     svl_fault_t fault;
     const char *body;
-    json_t *call;
+    svl_call_line_t *call;
     char *values[3];
 
     if (!end) {
@@ -179,11 +179,9 @@ void bench_handle(bench_t *bench, bench_place_t *place, const char *sealed, apr_
         != APR_SUCCESS) {
         bench_fail("a message has a bad signature");
     }
-    call = json_loadb(body, length, JSON_REJECT_DUPLICATES, NULL);
-    if (!json_is_string(json_object_get(call, "id"))) {
-        bench_fail("a message is no call");
+    if (svl_call_parse_line(&call, body, length, &fault, bench->scratch) != APR_SUCCESS) {
+        bench_fail("a message is no call: %s", fault.detail);
     }
-    json_decref(call);
     apr_pool_clear(bench->scratch);
     bench_note(place);
 }

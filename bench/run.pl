@@ -119,7 +119,7 @@ sub sustained {
         my $relayed = sub {
             my ($batch, $mode, @to) = @_;
             return {name => "serviceless, $mode, $batch calls a message", to => \@to, after => sub { quiet($fleet) }, take => sub {
-                return rate(http($fleet, 'sustained', count => $MESSAGES, batch => $batch, mode => $mode), 'deliveries');
+                return rate(http($fleet, 'sustained', count => $batch == 1 ? $MESSAGES / 16 : $MESSAGES, batch => $batch, mode => $mode), 'deliveries');
             }};
         };
         $bench->compare("sustained: $size nodes, async; calls come relayed, a signature a message", 'deliveries/s', [
@@ -127,7 +127,7 @@ sub sustained {
                 rate($broker{$kind}->measure('sustained', count => $MESSAGES, batch => $batch), 'deliveries')
             }} } 1, 256 } sort keys %broker),
             erlang({name => 'Erlang, multicast', take => sub { rate(Bench::Peers->erlang('sustained', $size, $MESSAGES / 4), 'deliveries') }}),
-            $relayed->(64, 'bounce'),
+            (map { $relayed->($_, 'bounce') } $quick ? 64 : (1, 16, 64)),
             {%{$relayed->(256, 'bounce', $broker{redis} ? ["$NAME{redis}, 256 at a time", 0.75] : ())}, goal => 300_000},
             $relayed->(256, 'broadcast'),
         ], more => 1);
@@ -282,3 +282,9 @@ for my $part (@order) {
     $bench->keep($kept, revision => $revision);
 }
 print "\nkept: $kept\n";
+if (grep { -x "$_/gnuplot" } split /:/, $ENV{PATH}) {
+    system($^X, "$here/plot.pl", $kept) == 0 or die "plot.pl failed\n";
+}
+else {
+    print "SKIPPED: plots (gnuplot is not installed)\n";
+}

@@ -44,8 +44,9 @@ sub _count {
     }
     my $client = $n1->client(timeout => 60);
     for (1 .. $calls) {
-        $client->call('example.echo', ['x' x 100], reply => 'accepted')->{status} == 202 or die "a call was not accepted\n";
-        poll { my $log = $n2->status->{log}; $log->{calls} == $_ && !$log->{pending} } 60 or die "n2 did not run call $_\n";
+        my $answer = $client->call('runlog.note', ['x' x 100], reply => 'accepted');
+        $answer->{status} == 202 or die "a call was not accepted\n";
+        poll { $fleet->arrived([$answer->{json}{id}], $n2) } 60 or die "n2 did not run call $_\n";
     }
     $client->disconnect;
     $fleet->stop;

@@ -136,8 +136,8 @@ static void settle(svl_receipt_t *receipt, int groups)
         for (apr_uint32_t i = 0; i < batch->count; i++) {
             settle_entry(receipt, &batch->entries[i], *function++);
         }
+        flush_runs(receipt);
     }
-    flush_runs(receipt);
     svl_recover_tell(runtime, receipt->quarantined);
 }
 

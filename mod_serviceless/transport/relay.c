@@ -111,7 +111,8 @@ static void push(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, con
     svl_relay_lock(relay);
     if (!relay->stopping) {
         enqueue(relay, first, count, route, ring, arity, owned, &finished);
-        svl_relay_work_begin(relay, begin ? SVL_RELAY_INLINE : 0);
+        /* not while others lie that no worker has taken yet: there may be none */
+        svl_relay_work_begin(relay, begin && !relay->flying ? SVL_RELAY_INLINE : 0);
         more = relay->stopping ? 0 : svl_relay_work_count(relay, 1);
     }
     svl_relay_unlock(relay);

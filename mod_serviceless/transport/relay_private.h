@@ -113,6 +113,7 @@ typedef struct svl_relay_sender_t {
     svl_relay_lane_t *lane;          /**< where to */
     svl_relay_list_t taken;          /**< what */
     apr_uint32_t calls;              /**< of the message; 0: nothing was sent */
+    apr_time_t begun;                /**< monotonic */
     svl_transport_exchange_t exchange;
     svl_relay_attempt_t attempt;
 } svl_relay_sender_t;

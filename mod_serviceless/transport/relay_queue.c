@@ -275,6 +275,9 @@ void svl_relay_queue_forget(svl_relay_t *relay)
     }
     relay->outbox_tail = NULL;
     for (svl_relay_sender_t *sender; (sender = svl_relay_work_flight(relay)) != NULL;) {
+        if (sender->calls) {
+            relay->options.transport->finish(sender->lane->client); /* it is aborted, so this does not wait */
+        }
         svl_relay_queue_abandon(&sender->taken, &finished);
     }
     svl_relay_queue_finish(relay, finished);

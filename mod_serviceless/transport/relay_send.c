@@ -244,7 +244,15 @@ void svl_relay_send_begin(svl_relay_t *relay, svl_relay_sender_t *sender)
         return;
     }
     sender->calls = message.calls;
+    sender->begun = svl_transport_monotonic();
     relay->options.transport->begin(sender->lane->client, &only, 1);
+}
+
+/* Its time was over before a thread could see to it: that says nothing of the peer. */
+static int lay_too_long(const svl_relay_t *relay, const svl_transport_exchange_t *exchange, apr_interval_time_t lay)
+{
+    return (exchange->result == SVL_TRANSPORT_TIMEOUT || exchange->result == SVL_TRANSPORT_CONNECT_TIMEOUT)
+           && lay > relay->options.probe_timeout / 4;
 }
 
 void svl_relay_send_end(svl_relay_t *relay, svl_relay_sender_t *sender)
@@ -253,16 +261,23 @@ void svl_relay_send_end(svl_relay_t *relay, svl_relay_sender_t *sender)
     svl_relay_attempt_t *attempt = &sender->attempt;
     const svl_transport_exchange_t *exchange = &sender->exchange;
     const svl_message_ack_t *ack = NULL;
+    apr_interval_time_t lay;
+    int late;
     if (!sender->calls) {
         return;
     }
+    lay = svl_transport_monotonic() - sender->begun;
     relay->options.transport->finish(lane->client);
-    if (exchange->result == SVL_TRANSPORT_ABORTED || exchange->result == SVL_TRANSPORT_LOCAL) {
+    late = lay_too_long(relay, exchange, lay);
+    if (exchange->result == SVL_TRANSPORT_ABORTED || exchange->result == SVL_TRANSPORT_LOCAL || late) {
         attempt->abandoned = 1;
-        if (exchange->result == SVL_TRANSPORT_LOCAL && svl_relay_once_a_second(&relay->logged)) {
+        if (exchange->result != SVL_TRANSPORT_ABORTED && svl_relay_once_a_second(&relay->logged)) {
             svl_log_write(relay->options.log, SVL_LOG_MARK, SVL_LOG_ERR, APR_SUCCESS,
                           SVLNO(0312) "this process lacks what a request to node %s needs (%s): calls stay in the log",
-                          lane->peer->name, exchange->error ? exchange->error : "memory");
+                          lane->peer->name,
+                          late              ? "a thread that waits for the answer"
+                          : exchange->error ? exchange->error
+                                            : "memory");
         }
         return;
     }

@@ -234,7 +234,7 @@ static int work_once(svl_relay_t *relay, svl_relay_batch_t **finished)
 {
     svl_relay_sender_t *sender;
     distribute(relay, finished);
-    svl_relay_work_begin(relay, relay->options.simultaneous);
+    svl_relay_work_begin(relay, SVL_RELAY_INLINE);
     sender = svl_relay_work_flight(relay);
     if (sender) {
         relay->looking--;
@@ -242,7 +242,8 @@ static int work_once(svl_relay_t *relay, svl_relay_batch_t **finished)
         relay->looking++;
         return 1;
     }
-    if (!relay->stopping && relay->ready && !svl_peer_living(relay->ready->peer->state)) {
+    /* It was not begun, so its peer is down, even if another child found it up since. */
+    if (!relay->stopping && relay->ready && relay->busy < relay->options.simultaneous) {
         sender = svl_relay_sender_take(relay);
     }
     if (sender) {
