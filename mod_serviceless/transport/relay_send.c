@@ -262,27 +262,32 @@ void svl_relay_send_end(svl_relay_t *relay, svl_relay_sender_t *sender)
     const svl_transport_exchange_t *exchange = &sender->exchange;
     const svl_message_ack_t *ack = NULL;
     apr_interval_time_t lay;
-    int late;
     if (!sender->calls) {
         return;
     }
     lay = svl_transport_monotonic() - sender->begun;
     relay->options.transport->finish(lane->client);
-    late = lay_too_long(relay, exchange, lay);
-    if (exchange->result == SVL_TRANSPORT_ABORTED || exchange->result == SVL_TRANSPORT_LOCAL || late) {
+    if (exchange->result == SVL_TRANSPORT_ABORTED || exchange->result == SVL_TRANSPORT_LOCAL) {
         attempt->abandoned = 1;
-        if (exchange->result != SVL_TRANSPORT_ABORTED && svl_relay_once_a_second(&relay->logged)) {
+        if (exchange->result == SVL_TRANSPORT_LOCAL && svl_relay_once_a_second(&relay->logged)) {
             svl_log_write(relay->options.log, SVL_LOG_MARK, SVL_LOG_ERR, APR_SUCCESS,
                           SVLNO(0312) "this process lacks what a request to node %s needs (%s): calls stay in the log",
-                          lane->peer->name,
-                          late              ? "a thread that waits for the answer"
-                          : exchange->error ? exchange->error
-                                            : "memory");
+                          lane->peer->name, exchange->error ? exchange->error : "memory");
         }
         return;
     }
     attempt->sent = 1;
     attempt->slow = exchange->took >= relay->options.probe_timeout / 4;
+    if (lay_too_long(relay, exchange, lay)) {
+        attempt->result = SVL_PEER_TIMEOUT;
+        if (svl_relay_once_a_second(&relay->logged)) {
+            svl_log_write(relay->options.log, SVL_LOG_MARK, SVL_LOG_WARNING, APR_SUCCESS,
+                          SVLNO(0313) "a request to node %s waited %" APR_TIME_T_FMT
+                                      " ms for a thread, and was not answered in time: its calls go to the next node",
+                          lane->peer->name, apr_time_as_msec(lay));
+        }
+        return;
+    }
     attempt->result = svl_relay_send_judge(relay, sender, lane->peer, exchange, &ack);
     if (ack) {
         __atomic_add_fetch(&lane->peer->state->calls, sender->calls, __ATOMIC_RELAXED);
