@@ -11,12 +11,10 @@ package Bench::Instructions;
 # Two fleets with different numbers of calls are counted, so that what a process does once is left out.
 use strict;
 use warnings;
-use Exporter qw(import);
+use Fault qw(one_child);
 use File::Temp ();
 use Fleet;
 use Fleet::Edit;
-
-our @EXPORT_OK = qw(instructions why_not);
 
 my @CALLS = (50, 250);
 my %FUNCTION = (
@@ -33,8 +31,7 @@ sub _count {
     my $scratch = File::Temp::tempdir(CLEANUP => 1);
     chmod 0777, $scratch;
     my $httpd = $ENV{SVL_HTTPD} || '/usr/sbin/apache2';
-    my $fleet = Fleet->new(nodes => 2, durability => 'async', directives => "LogLevel warn\nServicelessSyncInterval 1h\n"
-        . "ServerLimit 1\nStartServers 1\nMinSpareThreads 1\nMaxSpareThreads 16\nMaxRequestWorkers 16\n");
+    my $fleet = Fleet->new(nodes => 2, durability => 'async', directives => "LogLevel warn\nServicelessSyncInterval 1h\n" . one_child());
     my ($n1, $n2) = $fleet->nodes;
     for my $node ($n1, $n2) {
         my $name = $node->name;

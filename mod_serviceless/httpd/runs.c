@@ -182,27 +182,8 @@ int svl_runs_room(svl_runs_t *runs, const svl_function_t *function)
     return __atomic_load_n(&lane->count, __ATOMIC_RELAXED) < SVL_RUN_QUEUE_MAX;
 }
 
-void svl_runs_push(svl_runs_t *runs, const svl_function_t *function, apr_uint64_t position, unsigned int attempts)
+static void push(svl_runs_t *runs, svl_runs_lane_t *lane, const apr_uint64_t *positions, int count, int reruns)
 {
-    svl_runs_lane_t *lane =
-        function && attempts >= SVL_RUN_SUSPECT ? svl_runs_suspects(runs) : svl_runs_lane_of(runs, function);
-    sigset_t before;
-    int queued;
-    svl_guard_enter(&before);
-    apr_thread_mutex_lock(runs->lock);
-    queued = svl_runs_lane_push(lane, attempts ? position | SVL_RUNS_RERUN : position);
-    runs->reruns += queued && attempts && lane != svl_runs_suspects(runs);
-    wake(runs);
-    apr_thread_mutex_unlock(runs->lock);
-    svl_guard_leave(&before);
-    if (!queued) {
-        log_unqueued(runs, position);
-    }
-}
-
-void svl_runs_push_all(svl_runs_t *runs, const svl_function_t *function, const apr_uint64_t *positions, int count)
-{
-    svl_runs_lane_t *lane = svl_runs_lane_of(runs, function);
     sigset_t before;
     int queued = 0;
     svl_guard_enter(&before);
@@ -210,12 +191,25 @@ void svl_runs_push_all(svl_runs_t *runs, const svl_function_t *function, const a
     while (queued < count && svl_runs_lane_push(lane, positions[queued])) {
         queued++;
     }
+    runs->reruns += reruns ? queued : 0;
     wake(runs);
     apr_thread_mutex_unlock(runs->lock);
     svl_guard_leave(&before);
     for (; queued < count; queued++) {
         log_unqueued(runs, positions[queued]);
     }
+}
+
+void svl_runs_push(svl_runs_t *runs, const svl_function_t *function, apr_uint64_t position, unsigned int attempts)
+{
+    const int suspect = function && attempts >= SVL_RUN_SUSPECT;
+    position |= attempts ? SVL_RUNS_RERUN : 0;
+    push(runs, suspect ? svl_runs_suspects(runs) : svl_runs_lane_of(runs, function), &position, 1, attempts && !suspect);
+}
+
+void svl_runs_push_all(svl_runs_t *runs, const svl_function_t *function, const apr_uint64_t *positions, int count)
+{
+    push(runs, svl_runs_lane_of(runs, function), positions, count, 0);
 }
 
 void svl_runs_poke(svl_runs_t *runs)

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay_fleet.c"
 
+#include "../../mod_serviceless/transport/relay_private.h"
+
 static int requests(node_t *node)
 {
     return responder_get(node->responder, &node->responder->requests);
@@ -220,6 +222,32 @@ static void a_route_too_long_for_a_relay_line_is_divided(void **state)
     assert_int_equal(svl_relay_stop(relay, apr_time_now() + PATIENCE), APR_SUCCESS);
 }
 
+/* As where a process can have no more threads: what was begun is not seen to until the peer's time is over. */
+static void a_request_that_lay_says_nothing_of_its_peer(void **state)
+{
+    fleet_t *fleet = fleet_new(*state, 3);
+    node_t *a = &fleet->nodes[0];
+    svl_relay_batch_t *finished = NULL;
+    apr_time_t late;
+
+    fleet->http.timeout = apr_time_from_msec(200);
+    fleet->connect_timeout = apr_time_from_msec(400);
+    node_begin(a);
+    fleet->nodes[1].behaviour = HANGING;
+    svl_relay_lock(a->relay);
+    svl_relay_queue_split(a->relay, svl_relay_queue_batch(a->relay, node_accept(a, "call", 10, 1), 1, NULL, &a->ring, 1), &finished);
+    svl_relay_work_begin(a->relay, 1);
+    svl_relay_unlock(a->relay);
+    late = svl_transport_monotonic() + fleet->http.timeout;
+    AWAIT(svl_transport_monotonic() > late);
+    svl_relay_poke(a->relay);
+    AWAIT(node_work(a) == 0);
+    assert_true(svl_peer_living(&a->states[1]));
+    assert_int_equal(node_calls(a, 1), 0);
+    assert_int_equal(node_calls(a, 2), 1); /* it went on to the next one */
+    assert_int_equal(fleet_logged(fleet, "waited"), 1);
+}
+
 static void stop_ends_a_probe_that_hangs(void **state)
 {
     fleet_t *fleet = fleet_new(*state, 3);
@@ -250,6 +278,7 @@ static const struct CMUnitTest promises[] = {
     PROMISE("the peer's clock is seen", the_peers_clock_is_seen),
     PROMISE("a queue is bounded, and what is beyond is counted", a_queue_is_bounded_and_what_is_beyond_is_counted),
     PROMISE("a route too long for a relay line is divided", a_route_too_long_for_a_relay_line_is_divided),
+    PROMISE("a request that lay says nothing of its peer", a_request_that_lay_says_nothing_of_its_peer),
     PROMISE("stop ends a probe that hangs", stop_ends_a_probe_that_hangs),
 };
 
