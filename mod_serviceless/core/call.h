@@ -10,6 +10,7 @@
 #include <jansson.h>
 
 #include "fault.h"
+#include "json_scan.h"
 #include "name.h"
 
 #define SVL_CALL_TIMEOUT_MAX 86400                       /**< seconds: a day; nobody waits longer for an answer */
@@ -79,20 +80,11 @@ apr_status_t svl_call_parse_line(svl_call_line_t **call, const char *line, apr_s
 apr_status_t svl_call_check_line(svl_call_line_t **call, const char *line, apr_size_t length, svl_fault_t *fault,
                                  apr_pool_t *p);
 
-/** A piece of a line's text. */
-typedef struct svl_call_part_t {
-    const char *text;
-    apr_size_t length;
-} svl_call_part_t;
-
-/** Reads a line of the form that svl_call_draft writes, with values of the usual kinds (call_scan.c), without the JSON library.
+/** Reads a line of the form that svl_call_draft writes, with values of the usual kinds (json_scan.h), without the JSON library.
  * @param call receives all but args and kwargs  @param args, kwargs receive these as text, which is strict JSON
  * @return 0: the line is of another form, or wrong; @a call may have been written to */
-int svl_call_scan(svl_call_line_t *call, svl_call_part_t *args, svl_call_part_t *kwargs, const char *line, apr_size_t length,
+int svl_call_scan(svl_call_line_t *call, svl_json_part_t *args, svl_json_part_t *kwargs, const char *line, apr_size_t length,
                   apr_pool_t *p);
-
-/** @return args or kwargs that svl_call_scan found; lives as long as the pool; NULL where memory lacks and that is not the end */
-json_t *svl_call_build(const svl_call_part_t *part, apr_pool_t *p);
 
 /** A line that waits for its number: head, then svl_call_stamp's bytes, then tail. */
 typedef struct svl_call_draft_t {

@@ -6,6 +6,8 @@
 
 #include <apr_strings.h>
 
+#include "json_scan.h"
+
 #define LOAD_FLAGS (JSON_REJECT_DUPLICATES | JSON_DECODE_ANY)
 /* 17 digits bring every double back; fewer would change numbers from hop to hop. */
 #define DUMP_FLAGS (JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(17))
@@ -123,14 +125,27 @@ static json_t *load(const char *text, apr_size_t length, json_error_t *error, in
     return *lacking ? load_once(text, length, error, lacking) : json;
 }
 
+/* Documents are objects.  @return NULL: it is for the library, perhaps because memory lacks */
+static json_t *read_quickly(const char *text, apr_size_t length)
+{
+    svl_json_part_t part = {text, length};
+    svl_json_scan_t scan = {text, text + length, 0};
+
+    return svl_json_scan_object(&scan) && scan.at == scan.end ? svl_json_scan_build(&part) : NULL;
+}
+
 apr_status_t svl_json_parse(json_t **json, const char *text, apr_size_t length, const char **detail, apr_pool_t *p)
 {
     json_error_t error;
     apr_size_t at;
     int lacking;
-    const char *wrong = prescan(text, length, &at);
+    const char *wrong;
 
-    *json = NULL;
+    *json = svl_json_own(read_quickly(text, length), p);
+    if (*json) {
+        return APR_SUCCESS;
+    }
+    wrong = prescan(text, length, &at);
     if (!wrong) {
         *json = svl_json_own(load(text, length, &error, &lacking), p);
         if (*json) {
@@ -215,9 +230,85 @@ static apr_size_t dump(const json_t *json, char *text, apr_size_t size, apr_pool
     return takes;
 }
 
+/* A text that is written, where it has room. */
+typedef struct sink_t {
+    char *at, *end;
+} sink_t;
+
+static int put(sink_t *sink, const char *text, apr_size_t length)
+{
+    if ((apr_size_t)(sink->end - sink->at) < length) {
+        return 0;
+    }
+    memcpy(sink->at, text, length);
+    sink->at += length;
+    return 1;
+}
+
+static int put_string(sink_t *sink, const char *text, apr_size_t length)
+{
+    for (apr_size_t i = 0; i < length; i++) {
+        if (text[i] < ' ' || text[i] >= '\x7f' || text[i] == '"' || text[i] == '\\') {
+            return 0;
+        }
+    }
+    return put(sink, "\"", 1) && put(sink, text, length) && put(sink, "\"", 1);
+}
+
+static int put_value(sink_t *sink, const json_t *json);
+
+static int put_array(sink_t *sink, const json_t *json)
+{
+    int fits = put(sink, "[", 1);
+
+    for (apr_size_t i = 0; fits && i < json_array_size(json); i++) {
+        fits = (i == 0 || put(sink, ",", 1)) && put_value(sink, json_array_get(json, i));
+    }
+    return fits && put(sink, "]", 1);
+}
+
+static int put_object(sink_t *sink, json_t *json)
+{
+    int fits = put(sink, "{", 1), first = 1;
+
+    for (void *at = json_object_iter(json); fits && at; at = json_object_iter_next(json, at)) {
+        fits = (first || put(sink, ",", 1)) && put_string(sink, json_object_iter_key(at), json_object_iter_key_len(at))
+               && put(sink, ":", 1) && put_value(sink, json_object_iter_value(at));
+        first = 0;
+    }
+    return fits && put(sink, "}", 1);
+}
+
+/* What is met most, in a small part of the library's time.  @return 0: it has another kind of value in it, or is too long */
+static int put_value(sink_t *sink, const json_t *json)
+{
+    char digits[24];
+
+    switch (json_typeof(json)) {
+    case JSON_STRING:
+        return put_string(sink, json_string_value(json), json_string_length(json));
+    case JSON_ARRAY:
+        return put_array(sink, json);
+    case JSON_OBJECT:
+        return put_object(sink, (json_t *)json);
+    case JSON_INTEGER:
+        return put(sink, digits,
+                   (apr_size_t)apr_snprintf(digits, sizeof(digits), "%" APR_INT64_T_FMT, (apr_int64_t)json_integer_value(json)));
+    case JSON_TRUE:
+        return put(sink, "true", 4);
+    case JSON_FALSE:
+        return put(sink, "false", 5);
+    case JSON_NULL:
+        return put(sink, "null", 4);
+    default:
+        return 0;
+    }
+}
+
 const char *svl_json_write(const json_t *json, apr_pool_t *p, apr_size_t *length)
 {
     char small[WRITE_AT_ONCE];
+    sink_t sink = {small, small + sizeof(small)};
     char *text;
     apr_size_t size;
 
@@ -226,7 +317,7 @@ const char *svl_json_write(const json_t *json, apr_pool_t *p, apr_size_t *length
     if (!svl_json_fits(json, SVL_JSON_DEPTH)) {
         return NULL;
     }
-    size = dump(json, small, sizeof(small), p);
+    size = put_value(&sink, json) ? (apr_size_t)(sink.at - small) : dump(json, small, sizeof(small), p);
     if (size == 0) {
         return NULL;
     }

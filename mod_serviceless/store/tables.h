@@ -89,6 +89,8 @@ struct svl_store_t {
     int led;                /* a thread is committing */
     svl_commit_op_t *first; /* waiting for the next transaction */
     svl_commit_op_t **end;
+    unsigned int queued; /* so many */
+    unsigned int shared; /* transactions for which others are expected to join; only the leader reads and writes it */
     svl_commit_late_t *late; /* what goes with the next transaction */
     apr_pool_t *scratch;     /* the leader's, cleared after each transaction */
     apr_status_t trouble;    /* the leader's: logged last */

@@ -39,7 +39,7 @@ static void every_type_is_taken_and_written_back_as_it_was(void **state)
     /* clang-format off */
     static const char *const texts[] = {
         "null", "true", "false", "0", "-1", "9223372036854775807", "-9223372036854775808", "\"\"", "\"a\\\"b\\\\c\\n\"", "[]",
-        "{}", "{\"z\":1,\"a\":[2,{\"m\":null}],\"b\":\"\xc3\xa9\xf0\x9f\x98\x80\"}", "1.5", "[[],{},\"\",0.25,-3]",
+        "{}", "{\"b\":{},\"a\":[[],-7,true,[false,\"x\"]],\"c\":{\"d\":null,\"e\":\"\"}}", "{\"z\":1,\"a\":[2,{\"m\":null}],\"b\":\"\xc3\xa9\xf0\x9f\x98\x80\"}", "1.5", "[[],{},\"\",0.25,-3]",
     };
     /* clang-format on */
 
@@ -47,6 +47,7 @@ static void every_type_is_taken_and_written_back_as_it_was(void **state)
         assert_string_equal(write_json(*state, parse(*state, texts[i])), texts[i]);
     }
     assert_string_equal(write_json(*state, parse(*state, " [ 1 , 2 ]\n")), "[1,2]");
+    assert_string_equal(write_json(*state, parse(*state, "{ \"a\" : [ ] ,\t\"b\":\r\n[ 1 ,-2 ] }")), "{\"a\":[],\"b\":[1,-2]}");
     assert_string_equal(write_json(*state, parse(*state, "\"\\ud83d\\ude00\"")), "\"\xf0\x9f\x98\x80\"");
 }
 
