@@ -137,8 +137,9 @@ void svl_env_close(svl_store_t *store)
 
 int svl_env_tables(svl_store_t *store, MDB_txn *txn, int create)
 {
+    /* meta is LMDB's own table of tables, a page that each commit writes anyway */
     static const char *const names[SVL_TABLE_COUNT] = {
-        [SVL_TABLE_META] = "meta",         [SVL_TABLE_CALLS] = "calls",     [SVL_TABLE_IDS] = "ids",
+        [SVL_TABLE_META] = NULL,           [SVL_TABLE_CALLS] = "calls",     [SVL_TABLE_IDS] = "ids",
         [SVL_TABLE_STREAMS] = "streams",   [SVL_TABLE_NUMBERS] = "numbers", [SVL_TABLE_WORK] = "work",
         [SVL_TABLE_OUTCOMES] = "outcomes", [SVL_TABLE_ALIASES] = "aliases", [SVL_TABLE_EVERY] = "every",
     };

@@ -57,21 +57,22 @@ static int put(svl_store_t *store, MDB_txn *txn, const char *key, const void *by
 static apr_status_t load_format(svl_store_t *store, MDB_txn *txn, const char **error, apr_pool_t *p)
 {
     MDB_val value;
-    int rc = mdb_dbi_open(txn, "meta", 0, &store->tables[SVL_TABLE_META]);
+    MDB_dbi former;
+    int rc = mdb_dbi_open(txn, NULL, 0, &store->tables[SVL_TABLE_META]);
 
     if (!rc) {
         rc = get(store, txn, "format", &value);
     }
-    if (rc == MDB_NOTFOUND) {
+    if (rc == MDB_NOTFOUND && mdb_dbi_open(txn, "meta", 0, &former)) { /* where former versions had it */
         rc = MDB_INCOMPATIBLE;
     }
-    if (rc) {
+    if (rc && rc != MDB_NOTFOUND) {
         return svl_env_status(rc);
     }
-    if (value.mv_size != SVL_RECORDS_FORMAT_SIZE) {
+    if (!rc && value.mv_size != SVL_RECORDS_FORMAT_SIZE) {
         return SVL_EDAMAGED;
     }
-    if (svl_records_get32(value.mv_data) == SVL_RECORDS_FORMAT) {
+    if (!rc && svl_records_get32(value.mv_data) == SVL_RECORDS_FORMAT) {
         return APR_SUCCESS;
     }
     *error = apr_psprintf(p,

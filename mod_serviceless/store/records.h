@@ -6,7 +6,7 @@
  * All integers are big-endian, so that keys sort as numbers do.
  *
  *   table     key                      value
- *   meta      "format"                 format(4)
+ *   meta      "format"                 format(4); this one is LMDB's table of tables, the others have their records in it
  *             "node"                   created(8) boot(36) flags(1) name
  *             "lost"                   time(8): when the log in whose place this one was begun was last used, about; or not there
  *             "anew" epoch             next(8) last(8) position of calls of a superseded epoch to be logged anew
@@ -35,7 +35,7 @@
 
 #include "store.h"
 
-#define SVL_RECORDS_FORMAT 2
+#define SVL_RECORDS_FORMAT 3
 #define SVL_RECORDS_BOOT 36 /**< bytes of Linux's boot id, a UUID */
 
 #define SVL_RECORDS_FORMAT_SIZE 4

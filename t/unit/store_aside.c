@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the store promises about logs that cannot be trusted: they are set aside, never read, never deleted, and a new one begins. */
+#include <lmdb.h>
+
 #include "store_fixture.h"
 
 #define OLD_BOOT "00000000-1111-2222-3333-444444444444\n"
@@ -193,6 +195,42 @@ static void another_nodes_log_is_never_set_aside(void **state)
     assert_int_equal(count_files(f, "data.mdb.", NULL), 0);
 }
 
+/* As versions wrote it that had another format: in a table "meta", and in LMDB's own. */
+static void write_format(const fixture_t *f, const char *table, unsigned char version)
+{
+    unsigned char format[] = {0, 0, 0, version};
+    MDB_val key = {6, "format"}, value = {sizeof(format), format};
+    MDB_env *env;
+    MDB_txn *txn;
+    MDB_dbi dbi;
+
+    assert_int_equal(mdb_env_create(&env), 0);
+    assert_int_equal(mdb_env_set_maxdbs(env, 1), 0);
+    assert_int_equal(mdb_env_open(env, f->directory, 0, 0600), 0);
+    assert_int_equal(mdb_txn_begin(env, NULL, 0, &txn), 0);
+    assert_int_equal(mdb_dbi_open(txn, table, table ? MDB_CREATE : 0, &dbi), 0);
+    assert_int_equal(mdb_put(txn, dbi, &key, &value, 0), 0);
+    assert_int_equal(mdb_txn_commit(txn), 0);
+    mdb_env_close(env);
+}
+
+static void a_log_of_another_format_is_never_set_aside(void **state)
+{
+    fixture_t *f = *state;
+    const char *error;
+
+    f->options.set_aside_damaged = 1;
+    for (int former = 0; former <= 1; ++former) {
+        close_log(f);
+        assert_int_equal(unlink(path_of(f, "data.mdb")), 0);
+        write_format(f, former ? "meta" : NULL, former ? 2 : 99);
+        error = NULL;
+        assert_int_equal(svl_store_prepare(&f->options, -1, -1, &error, f->p), APR_ENOTIMPL);
+        assert_non_null(strstr(error, "has another format than version"));
+        assert_int_equal(count_files(f, "data.mdb.", NULL), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -202,6 +240,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_mark_stays_while_a_process_still_writes_without_fsync, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_damaged_log_is_set_aside_where_that_is_wanted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_nodes_log_is_never_set_aside, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_log_of_another_format_is_never_set_aside, set_up, tear_down),
     };
 
     return run_promises("store_aside", tests, sizeof(tests) / sizeof(*tests));
