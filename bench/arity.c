@@ -7,13 +7,13 @@
  *   build/bench/arity nodes=100 rtt=1000 arity=1,2,3,8,0
  *
  * For each arity (0: broadcast) one line: arity, then the microseconds until half of the living nodes, 99 in 100 of them, and the last
- * one have the call, each the mean of all runs; then how many requests the busiest node sent.
+ * one have run the call, each the mean of all runs; then how many requests the busiest node sent.
  *
- * A node needs `accept` of a processor to take a call, then `send` of one for each slice that it hands on, on one of `cores`
- * processors (`shared`: of all nodes together), which take calls before they hand them on; at most `senders` requests are under way at
- * once, each until its answer is there.  A network's way takes half of `rtt`; `once` is added to each node's time, for what is not
- * part of a hop.  A share `down` of the nodes, other ones in each run, does not answer: a share `known` of them is skipped at once; for
- * one of the others a sender waits `timeout`, then asks ahead who else of the nodes that it has to reach is down, all at the same time.
+ * A node needs `accept` of a processor to take a call, then `send` of one for each slice that it hands on, and `run` to run it, on one of
+ * `cores` processors (`shared`: of all nodes together), which do things in the order in which they come up; at most `senders` requests are
+ * under way at once, each until its answer is there.  A network's way takes half of `rtt`.  A share `down` of the nodes, other ones in
+ * each run, does not answer: a share `known` of them is skipped at once; for one of the others a sender waits `timeout`, then asks ahead
+ * who else of the nodes that it has to reach is down, all at the same time.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@
 #define PROBE_PART 3 / 4   /* of the timeout, to be asked ahead */
 
 /* Of the command line; times are in microseconds. */
-static double nodes = 10, rtt = 100, accept_cost = 60, send_cost = 30, once, senders = 10, cores = 2, shared, down, known = 1, timeout = 1e6,
+static double nodes = 10, rtt = 100, accept_cost = 60, send_cost = 30, run_cost = 60, senders = 10, cores = 2, shared, down, known = 1, timeout = 1e6,
               runs = 1, seed = 1;
 static const char *arities = "1,2,3,4,5,6,8,10,16,32,0";
 
@@ -40,7 +40,7 @@ static const struct {
     double *value;
     double least;
 } parameters[] = {
-    {"nodes", &nodes, 1}, {"rtt", &rtt, 0},       {"accept", &accept_cost, 0}, {"send", &send_cost, 0}, {"once", &once, 0},
+    {"nodes", &nodes, 1}, {"rtt", &rtt, 0},       {"accept", &accept_cost, 0}, {"send", &send_cost, 0}, {"run", &run_cost, 0},
     {"cores", &cores, 1}, {"senders", &senders, 1}, {"shared", &shared, 0},    {"down", &down, 0},      {"known", &known, 0},
     {"runs", &runs, 1},   {"seed", &seed, 0},     {"timeout", &timeout, 0},
 };
@@ -51,9 +51,10 @@ typedef struct hand_t {
     apr_uint32_t from;
     svl_route_slice_t slice;
     apr_uint32_t target; /* its place in the ring; it comes first in slice */
+    int job;             /* what it needs a processor for: the step that this ends with */
 } hand_t;
 
-typedef enum { SENT, ARRIVED, ACCEPTED, ANSWERED, FAILED, ASKED } step_e;
+typedef enum { SENT, ARRIVED, ACCEPTED, RAN, ANSWERED, FAILED, ASKED } step_e;
 
 typedef struct event_t {
     double at;
@@ -68,7 +69,7 @@ typedef struct queue_t {
 
 typedef struct machine_t {
     apr_uint32_t idle; /* processors */
-    queue_t sending, accepting; /* wait for one */
+    queue_t jobs;      /* that wait for one */
 } machine_t;
 
 typedef struct node_t {
@@ -155,19 +156,26 @@ static int living(void *baton, apr_uint32_t node)
     return !((fleet_t *)baton)->nodes[node].skipped;
 }
 
-/* Gives idle processors something to do: what has come first, then what is to go. */
+static double cost_of(step_e job)
+{
+    return job == ACCEPTED ? accept_cost : job == SENT ? send_cost : run_cost;
+}
+
+/* Gives idle processors something to do. */
 static void work(fleet_t *fleet, machine_t *machine)
 {
-    while (machine->idle > 0 && (machine->accepting.head || machine->sending.head)) {
-        hand_t *hand = pop(&machine->accepting);
+    hand_t *hand;
 
+    while (machine->idle > 0 && (hand = pop(&machine->jobs))) {
         machine->idle--;
-        if (hand) {
-            plan(fleet, accept_cost, ACCEPTED, hand);
-        } else {
-            plan(fleet, send_cost, SENT, pop(&machine->sending));
-        }
+        plan(fleet, cost_of(hand->job), hand->job, hand);
     }
+}
+
+static void add_job(machine_t *machine, step_e job, hand_t *hand)
+{
+    hand->job = job;
+    push(&machine->jobs, hand);
 }
 
 /* Begins requests while there are senders for them. */
@@ -185,7 +193,7 @@ static void send_on(fleet_t *fleet, node_t *node)
             hand->target = slice->first;
             node->free--;
             node->sent++;
-            push(&node->machine->sending, hand);
+            add_job(node->machine, SENT, hand);
         }
     }
     work(fleet, node->machine);
@@ -252,14 +260,20 @@ static void step(fleet_t *fleet, event_t event)
         work(fleet, from->machine);
         break;
     case ARRIVED:
-        push(&target->machine->accepting, hand);
+        add_job(target->machine, ACCEPTED, hand);
         work(fleet, target->machine);
         break;
     case ACCEPTED:
-        target->reached = fleet->now;
         target->machine->idle++;
         plan(fleet, rtt / 2, ANSWERED, hand);
         split(fleet, to, (svl_route_slice_t){hand->slice.first + 1, hand->slice.count - 1});
+        add_job(target->machine, RAN, hand);
+        work(fleet, target->machine);
+        break;
+    case RAN:
+        target->reached = fleet->now;
+        target->machine->idle++;
+        work(fleet, target->machine);
         break;
     case FAILED:
         hand->slice.first++;
@@ -313,7 +327,7 @@ static void spread(apr_uint32_t arity, apr_pool_t *pool, sums_t *sums)
         node->reached = -1;
     }
     fleet.now = accept_cost;
-    fleet.nodes[0].reached = fleet.now;
+    fleet.nodes[0].reached = fleet.now + run_cost;
     split(&fleet, 0, (svl_route_slice_t){0, svl_route_ring(fleet.ring, members, fleet.count, 0)});
     while (fleet.waiting > 0) {
         step(&fleet, next_event(&fleet));
@@ -323,7 +337,7 @@ static void spread(apr_uint32_t arity, apr_pool_t *pool, sums_t *sums)
 
         busiest = node->sent > busiest ? node->sent : busiest;
         if (node->reached >= 0) {
-            times[reached++] = node->reached + once;
+            times[reached++] = node->reached;
         }
     }
     qsort(times, reached, sizeof(*times), by_time);

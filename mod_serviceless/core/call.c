@@ -257,7 +257,7 @@ static apr_status_t read_line(svl_call_line_t **call, const char *line, apr_size
 apr_status_t svl_call_parse_line(svl_call_line_t **call, const char *line, apr_size_t length, svl_fault_t *fault, apr_pool_t *p)
 {
     svl_call_line_t *fresh = apr_pcalloc(p, sizeof(*fresh));
-    svl_json_part_t args, kwargs;
+    svl_json_scan_part_t args, kwargs;
 
     if (svl_call_scan(fresh, &args, &kwargs, line, length, p)) {
         fresh->args = svl_json_own(svl_json_scan_build(&args), p);
@@ -273,7 +273,7 @@ apr_status_t svl_call_parse_line(svl_call_line_t **call, const char *line, apr_s
 apr_status_t svl_call_check_line(svl_call_line_t **call, const char *line, apr_size_t length, svl_fault_t *fault, apr_pool_t *p)
 {
     svl_call_line_t *fresh = apr_pcalloc(p, sizeof(*fresh));
-    svl_json_part_t args, kwargs;
+    svl_json_scan_part_t args, kwargs;
 
     if (svl_call_scan(fresh, &args, &kwargs, line, length, p)) {
         *call = fresh;

@@ -83,7 +83,7 @@ apr_status_t svl_call_check_line(svl_call_line_t **call, const char *line, apr_s
 /** Reads a line of the form that svl_call_draft writes, with values of the usual kinds (json_scan.h), without the JSON library.
  * @param call receives all but args and kwargs  @param args, kwargs receive these as text, which is strict JSON
  * @return 0: the line is of another form, or wrong; @a call may have been written to */
-int svl_call_scan(svl_call_line_t *call, svl_json_part_t *args, svl_json_part_t *kwargs, const char *line, apr_size_t length,
+int svl_call_scan(svl_call_line_t *call, svl_json_scan_part_t *args, svl_json_scan_part_t *kwargs, const char *line, apr_size_t length,
                   apr_pool_t *p);
 
 /** A line that waits for its number: head, then svl_call_stamp's bytes, then tail. */

@@ -128,7 +128,7 @@ static json_t *load(const char *text, apr_size_t length, json_error_t *error, in
 /* Documents are objects.  @return NULL: it is for the library, perhaps because memory lacks */
 static json_t *read_quickly(const char *text, apr_size_t length)
 {
-    svl_json_part_t part = {text, length};
+    svl_json_scan_part_t part = {text, length};
     svl_json_scan_t scan = {text, text + length, 0};
 
     return svl_json_scan_object(&scan) && scan.at == scan.end ? svl_json_scan_build(&part) : NULL;
@@ -292,8 +292,9 @@ static int put_value(sink_t *sink, const json_t *json)
     case JSON_OBJECT:
         return put_object(sink, (json_t *)json);
     case JSON_INTEGER:
-        return put(sink, digits,
-                   (apr_size_t)apr_snprintf(digits, sizeof(digits), "%" APR_INT64_T_FMT, (apr_int64_t)json_integer_value(json)));
+        return put(
+            sink, digits,
+            (apr_size_t)apr_snprintf(digits, sizeof(digits), "%" APR_INT64_T_FMT, (apr_int64_t)json_integer_value(json)));
     case JSON_TRUE:
         return put(sink, "true", 4);
     case JSON_FALSE:

@@ -34,7 +34,8 @@ int svl_json_scan_char(svl_json_scan_t *scan, char c)
 
 static void skip_blanks(svl_json_scan_t *scan)
 {
-    while (scan->at < scan->end && *scan->at <= ' ' && (*scan->at == ' ' || *scan->at == '\n' || *scan->at == '\t' || *scan->at == '\r')) {
+    while (scan->at < scan->end && *scan->at <= ' '
+           && (*scan->at == ' ' || *scan->at == '\n' || *scan->at == '\t' || *scan->at == '\r')) {
         scan->at++;
     }
 }
@@ -67,7 +68,7 @@ static int take_begin(svl_json_scan_t *scan, char c)
     return 1;
 }
 
-int svl_json_scan_string(svl_json_scan_t *scan, svl_json_part_t *part)
+int svl_json_scan_string(svl_json_scan_t *scan, svl_json_scan_part_t *part)
 {
     if (!svl_json_scan_char(scan, '"')) {
         return 0;
@@ -89,7 +90,7 @@ int svl_json_scan_integer(svl_json_scan_t *scan, apr_int64_t *number)
     }
     *number = negative ? -*number : *number;
     /* a further digit, a point or an exponent makes it another number */
-    return digits && (!zero || digits == 1) && scan->at < scan->end && strchr(",]} \n\t\r", *scan->at);
+    return digits && (!zero || digits == 1) && scan->at < scan->end && *scan->at && strchr(",]} \n\t\r", *scan->at);
 }
 
 static int scan_value(svl_json_scan_t *scan);
@@ -109,7 +110,7 @@ int svl_json_scan_array(svl_json_scan_t *scan)
     return take_end(scan, ']');
 }
 
-static int is_new(const svl_json_part_t *keys, int count)
+static int is_new(const svl_json_scan_part_t *keys, int count)
 {
     for (int i = 0; i < count; i++) {
         if (keys[i].length == keys[count].length && memcmp(keys[i].text, keys[count].text, keys[count].length) == 0) {
@@ -121,7 +122,7 @@ static int is_new(const svl_json_part_t *keys, int count)
 
 int svl_json_scan_object(svl_json_scan_t *scan)
 {
-    svl_json_part_t keys[KEYS_MAX];
+    svl_json_scan_part_t keys[KEYS_MAX];
     int count = 0;
 
     if (!take_begin(scan, '{')) {
@@ -141,7 +142,7 @@ int svl_json_scan_object(svl_json_scan_t *scan)
 
 static int scan_value(svl_json_scan_t *scan)
 {
-    svl_json_part_t part;
+    svl_json_scan_part_t part;
     apr_int64_t number;
 
     switch (scan->at < scan->end ? *scan->at : '\0') {
@@ -184,7 +185,7 @@ static json_t *build_array(svl_json_scan_t *scan)
 static json_t *build_object(svl_json_scan_t *scan)
 {
     json_t *object = json_object();
-    svl_json_part_t key;
+    svl_json_scan_part_t key;
 
     take_sign(scan, '{');
     while (object && !next_is(scan, '}')) {
@@ -202,7 +203,7 @@ static json_t *build_object(svl_json_scan_t *scan)
 
 static json_t *build(svl_json_scan_t *scan)
 {
-    svl_json_part_t part;
+    svl_json_scan_part_t part;
     apr_int64_t number;
 
     switch (*scan->at) {
@@ -228,7 +229,7 @@ static json_t *build(svl_json_scan_t *scan)
     }
 }
 
-json_t *svl_json_scan_build(const svl_json_part_t *part)
+json_t *svl_json_scan_build(const svl_json_scan_part_t *part)
 {
     svl_json_scan_t scan = {part->text, part->text + part->length, 0};
 

@@ -12,10 +12,10 @@
 #include <jansson.h>
 
 /** A piece of a text. */
-typedef struct svl_json_part_t {
+typedef struct svl_json_scan_part_t {
     const char *text;
     apr_size_t length;
-} svl_json_part_t;
+} svl_json_scan_part_t;
 
 /** Where the reading is. */
 typedef struct svl_json_scan_t {
@@ -27,12 +27,12 @@ typedef struct svl_json_scan_t {
  * No blanks before or after are taken; within arrays and objects they are. */
 int svl_json_scan_text(svl_json_scan_t *scan, const char *text);
 int svl_json_scan_char(svl_json_scan_t *scan, char c);
-int svl_json_scan_string(svl_json_scan_t *scan, svl_json_part_t *part); /**< @param part receives what is between the quotes */
+int svl_json_scan_string(svl_json_scan_t *scan, svl_json_scan_part_t *part); /**< @param part receives what is between the quotes */
 int svl_json_scan_integer(svl_json_scan_t *scan, apr_int64_t *number);  /**< one within an array or object */
 int svl_json_scan_array(svl_json_scan_t *scan);
 int svl_json_scan_object(svl_json_scan_t *scan);
 
 /** @return a new reference to the array or object that was scanned before and is the whole of @a part; NULL where memory lacks */
-json_t *svl_json_scan_build(const svl_json_part_t *part);
+json_t *svl_json_scan_build(const svl_json_scan_part_t *part);
 
 #endif

@@ -13,7 +13,7 @@
 static apr_status_t load_state(svl_change_t *change)
 {
     MDB_val value;
-    apr_status_t status = svl_change_get(change, SVL_TABLE_META, "state", 5, &value);
+    apr_status_t status = svl_change_get(change, SVL_TABLE_TOP, "state", 5, &value);
 
     if (status == APR_NOTFOUND) {
         return SVL_EDAMAGED;
@@ -136,7 +136,7 @@ apr_status_t svl_change_commit(svl_change_t *change)
     }
     if (change->state_changed && !status) {
         svl_records_put_state(state, &change->state);
-        status = svl_change_put(change, SVL_TABLE_META, "state", 5, state, sizeof(state));
+        status = svl_change_put(change, SVL_TABLE_TOP, "state", 5, state, sizeof(state));
     }
     if (status) {
         svl_change_abort(change);

@@ -14,7 +14,7 @@
 #include "work.h"
 
 #define GATHER_MAX 16 /* times that a leader lets others go first */
-#define SHARED_FOR 64 /* transactions after one of several operations, in which others are expected again */
+#define COMPANY 64    /* transactions after one of several operations, in which a lone leader expects others */
 
 /* On its caller's stack. */
 struct svl_commit_op_t {
@@ -67,7 +67,7 @@ static void take(svl_store_t *store, load_t *load)
     }
     load->ops = store->first;
     store->queued -= count;
-    store->shared = count > 1 ? SHARED_FOR : store->shared ? store->shared - 1 : 0;
+    store->company = count > 1 ? COMPANY : store->company ? store->company - 1 : 0;
     store->first = *link;
     *link = NULL;
     if (!store->first) {
@@ -184,22 +184,28 @@ static void report(svl_store_t *store, apr_status_t status)
     store->trouble = status;
 }
 
-/* Where several commit, those who wait for a processor join first: a transaction for many costs little more than one for few.  Where
- * there is a processor for everybody this takes a microsecond. */
+static unsigned int count_queued(svl_store_t *store)
+{
+    unsigned int queued;
+
+    pthread_mutex_lock(&store->queue);
+    queued = store->queued;
+    pthread_mutex_unlock(&store->queue);
+    return queued;
+}
+
+/* Where several commit, those who wait for a processor join first, as long as some do: a transaction for many costs little more than one
+ * for few.  Where there is a processor for everybody, a look takes a microsecond. */
 static void gather(svl_store_t *store)
 {
-    unsigned int before, now = 0;
-    int i = 0;
+    unsigned int before = 0, queued = count_queued(store);
+    int i;
 
-    do {
-        before = now;
-        if (i) {
-            sched_yield();
-        }
-        pthread_mutex_lock(&store->queue);
-        now = store->queued;
-        pthread_mutex_unlock(&store->queue);
-    } while (now > before && (now > 1 || store->shared) && ++i < GATHER_MAX);
+    for (i = 0; i < GATHER_MAX && queued > before && (queued > 1 || store->company); ++i) {
+        before = queued;
+        sched_yield();
+        queued = count_queued(store);
+    }
 }
 
 static void lead(svl_store_t *store, const svl_commit_op_t *own)

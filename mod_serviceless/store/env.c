@@ -102,7 +102,7 @@ int svl_env_open(svl_store_t *store)
     }
     mdb_env_set_userctx(store->env, store);
     mdb_env_set_assert(store->env, store->assertion ? store->assertion : on_assertion);
-    rc = mdb_env_set_maxdbs(store->env, SVL_TABLE_COUNT);
+    rc = mdb_env_set_maxdbs(store->env, SVL_TABLE_COUNT); /* the unnamed one is none of them, "meta" is */
     if (!rc && options->readers) {
         rc = mdb_env_set_maxreaders(store->env, options->readers);
     }
@@ -137,11 +137,17 @@ void svl_env_close(svl_store_t *store)
 
 int svl_env_tables(svl_store_t *store, MDB_txn *txn, int create)
 {
-    /* meta is LMDB's own table of tables, a page that each commit writes anyway */
+    /* the first is LMDB's own, with the names of the others: a page that each commit writes anyway */
     static const char *const names[SVL_TABLE_COUNT] = {
-        [SVL_TABLE_META] = NULL,           [SVL_TABLE_CALLS] = "calls",     [SVL_TABLE_IDS] = "ids",
-        [SVL_TABLE_STREAMS] = "streams",   [SVL_TABLE_NUMBERS] = "numbers", [SVL_TABLE_WORK] = "work",
-        [SVL_TABLE_OUTCOMES] = "outcomes", [SVL_TABLE_ALIASES] = "aliases", [SVL_TABLE_EVERY] = "every",
+        [SVL_TABLE_TOP] = NULL,
+        [SVL_TABLE_CALLS] = "calls",
+        [SVL_TABLE_IDS] = "ids",
+        [SVL_TABLE_STREAMS] = "streams",
+        [SVL_TABLE_NUMBERS] = "numbers",
+        [SVL_TABLE_WORK] = "work",
+        [SVL_TABLE_OUTCOMES] = "outcomes",
+        [SVL_TABLE_ALIASES] = "aliases",
+        [SVL_TABLE_EVERY] = "every",
     };
     int i, rc = MDB_SUCCESS;
 

@@ -33,11 +33,11 @@ static apr_status_t put_anew(svl_change_t *change, const char *epoch, apr_uint64
     memcpy(key, ANEW_PREFIX, sizeof(ANEW_PREFIX) - 1);
     memcpy(key + sizeof(ANEW_PREFIX) - 1, epoch, SVL_NAME_EPOCH);
     if (next > last) {
-        return svl_change_delete(change, SVL_TABLE_META, key, sizeof(key));
+        return svl_change_delete(change, SVL_TABLE_TOP, key, sizeof(key));
     }
     svl_records_put64(value, next);
     svl_records_put64(value + 8, last);
-    return svl_change_put(change, SVL_TABLE_META, key, sizeof(key), value, sizeof(value));
+    return svl_change_put(change, SVL_TABLE_TOP, key, sizeof(key), value, sizeof(value));
 }
 
 apr_status_t svl_epoch_supersede(svl_change_t *change, const char *why)
@@ -181,7 +181,7 @@ static apr_status_t find_anew(MDB_txn *txn, const svl_store_t *store, anew_t *an
 {
     MDB_val key = {sizeof(ANEW_PREFIX) - 1, (void *)ANEW_PREFIX}, value;
     MDB_cursor *cursor;
-    int rc = mdb_cursor_open(txn, store->tables[SVL_TABLE_META], &cursor);
+    int rc = mdb_cursor_open(txn, store->tables[SVL_TABLE_TOP], &cursor);
 
     if (rc) {
         return svl_env_status(rc);

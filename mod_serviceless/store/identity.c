@@ -10,6 +10,7 @@
 #include "../core/fault.h"
 #include "boot.h"
 
+#define FORMAT "format"
 #define MOVE_AWAY "move the directory away, and the node begins a new log that its peers refill"
 
 apr_status_t svl_identity_look(const char *directory)
@@ -44,35 +45,46 @@ static int get(svl_store_t *store, MDB_txn *txn, const char *key, MDB_val *value
 {
     MDB_val k = {strlen(key), (void *)key};
 
-    return mdb_get(txn, store->tables[SVL_TABLE_META], &k, value);
+    return mdb_get(txn, store->tables[SVL_TABLE_TOP], &k, value);
 }
 
 static int put(svl_store_t *store, MDB_txn *txn, const char *key, const void *bytes, apr_size_t length)
 {
     MDB_val k = {strlen(key), (void *)key}, v = {length, (void *)bytes};
 
-    return mdb_put(txn, store->tables[SVL_TABLE_META], &k, &v, 0);
+    return mdb_put(txn, store->tables[SVL_TABLE_TOP], &k, &v, 0);
 }
 
-static apr_status_t load_format(svl_store_t *store, MDB_txn *txn, const char **error, apr_pool_t *p)
+static int open_top(svl_store_t *store, MDB_txn *txn)
 {
-    MDB_val value;
-    MDB_dbi former;
-    int rc = mdb_dbi_open(txn, NULL, 0, &store->tables[SVL_TABLE_META]);
+    return mdb_dbi_open(txn, NULL, 0, &store->tables[SVL_TABLE_TOP]);
+}
+
+/* Has a table of its own, where every version looks for it. */
+static int open_format(MDB_txn *txn, unsigned int flags, MDB_dbi *table)
+{
+    return mdb_dbi_open(txn, "meta", flags, table);
+}
+
+static apr_status_t load_format(const svl_store_t *store, MDB_txn *txn, const char **error, apr_pool_t *p)
+{
+    MDB_val key = {sizeof(FORMAT) - 1, FORMAT}, value;
+    MDB_dbi table;
+    int rc = open_format(txn, 0, &table);
 
     if (!rc) {
-        rc = get(store, txn, "format", &value);
+        rc = mdb_get(txn, table, &key, &value);
     }
-    if (rc == MDB_NOTFOUND && mdb_dbi_open(txn, "meta", 0, &former)) { /* where former versions had it */
+    if (rc == MDB_NOTFOUND) {
         rc = MDB_INCOMPATIBLE;
     }
-    if (rc && rc != MDB_NOTFOUND) {
+    if (rc) {
         return svl_env_status(rc);
     }
-    if (!rc && value.mv_size != SVL_RECORDS_FORMAT_SIZE) {
+    if (value.mv_size != SVL_RECORDS_FORMAT_SIZE) {
         return SVL_EDAMAGED;
     }
-    if (!rc && svl_records_get32(value.mv_data) == SVL_RECORDS_FORMAT) {
+    if (svl_records_get32(value.mv_data) == SVL_RECORDS_FORMAT) {
         return APR_SUCCESS;
     }
     *error = apr_psprintf(p,
@@ -137,6 +149,9 @@ apr_status_t svl_identity_load(svl_store_t *store, MDB_txn *txn, const char *nam
     *error = NULL;
     status = load_format(store, txn, error, p);
     if (!status) {
+        status = svl_env_status(open_top(store, txn));
+    }
+    if (!status) {
         status = load_node(store, txn, name, error, p);
     }
     if (!status) {
@@ -184,7 +199,9 @@ static apr_status_t begin_epoch(svl_store_t *store, MDB_txn *txn, svl_records_st
 static apr_status_t create(svl_store_t *store, MDB_txn *txn)
 {
     unsigned char format[SVL_RECORDS_FORMAT_SIZE], lost[8];
+    MDB_val key = {sizeof(FORMAT) - 1, FORMAT}, value = {sizeof(format), format};
     svl_records_state_t state;
+    MDB_dbi table;
     int rc = svl_env_tables(store, txn, 1);
 
     memset(&state, 0, sizeof(state));
@@ -194,7 +211,10 @@ static apr_status_t create(svl_store_t *store, MDB_txn *txn)
     store->node.name_length = strlen(store->options.node);
     svl_records_put32(format, SVL_RECORDS_FORMAT);
     if (!rc) {
-        rc = put(store, txn, "format", format, sizeof(format));
+        rc = open_format(txn, MDB_CREATE, &table);
+    }
+    if (!rc) {
+        rc = mdb_put(txn, table, &key, &value, 0);
     }
     if (!rc) {
         rc = save_node(store, txn);
@@ -238,12 +258,11 @@ apr_status_t svl_identity_prepare(svl_store_t *store, MDB_txn *txn, const char *
     unsigned char flags = store->options.durable ? 0 : SVL_RECORDS_NODE_ASYNC;
     char boot[SVL_RECORDS_BOOT];
     MDB_stat stat;
-    MDB_dbi top;
     int begun;
-    apr_status_t status = svl_env_status(mdb_dbi_open(txn, NULL, 0, &top));
+    apr_status_t status = svl_env_status(open_top(store, txn));
 
     if (!status) {
-        status = svl_env_status(mdb_stat(txn, top, &stat));
+        status = svl_env_status(mdb_stat(txn, store->tables[SVL_TABLE_TOP], &stat));
     }
     begun = !status && !stat.ms_entries;
     if (begun) {

@@ -265,7 +265,7 @@ apr_status_t svl_store_listed(svl_store_reader_t *reader, apr_uint64_t entry, ap
 static apr_status_t get_state(svl_store_reader_t *reader, svl_records_state_t *state)
 {
     MDB_val value;
-    apr_status_t status = get(reader, SVL_TABLE_META, "state", 5, &value);
+    apr_status_t status = get(reader, SVL_TABLE_TOP, "state", 5, &value);
 
     return status ? status : svl_records_get_state(state, value.mv_data, value.mv_size);
 }

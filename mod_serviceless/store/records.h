@@ -6,8 +6,8 @@
  * All integers are big-endian, so that keys sort as numbers do.
  *
  *   table     key                      value
- *   meta      "format"                 format(4); this one is LMDB's table of tables, the others have their records in it
- *             "node"                   created(8) boot(36) flags(1) name
+ *   meta      "format"                 format(4)
+ *   (top)     "node"                   created(8) boot(36) flags(1) name; LMDB's own table, which names the others
  *             "lost"                   time(8): when the log in whose place this one was begun was last used, about; or not there
  *             "anew" epoch             next(8) last(8) position of calls of a superseded epoch to be logged anew
  *             "state"                  epoch(16) last position(8) owners given(8) runs pending(8) streams given(4)

@@ -36,7 +36,7 @@ int svl_streams_is_name(const char *name, apr_size_t length, const char **set, a
 static apr_status_t read_state(MDB_txn *txn, const svl_store_t *store, svl_records_state_t *state)
 {
     MDB_val key = {5, (void *)"state"}, value;
-    apr_status_t status = svl_env_status(mdb_get(txn, store->tables[SVL_TABLE_META], &key, &value));
+    apr_status_t status = svl_env_status(mdb_get(txn, store->tables[SVL_TABLE_TOP], &key, &value));
 
     return status ? status : svl_records_get_state(state, value.mv_data, value.mv_size);
 }

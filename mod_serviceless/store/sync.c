@@ -149,7 +149,7 @@ apr_status_t svl_store_last_number(svl_store_reader_t *reader, const char *set, 
     svl_vector_numbers_t *numbers;
     apr_pool_t *p;
     MDB_val key = {5, (void *)"state"}, value;
-    apr_status_t status = svl_env_status(mdb_get(reader->txn, store->tables[SVL_TABLE_META], &key, &value));
+    apr_status_t status = svl_env_status(mdb_get(reader->txn, store->tables[SVL_TABLE_TOP], &key, &value));
 
     *number = 0;
     if (!status) {

@@ -23,7 +23,7 @@
 #include "records.h"
 
 typedef enum {
-    SVL_TABLE_META,
+    SVL_TABLE_TOP, /* LMDB's own, without a name; beside these there is "meta", with the format */
     SVL_TABLE_CALLS,
     SVL_TABLE_IDS,
     SVL_TABLE_STREAMS,
@@ -90,7 +90,7 @@ struct svl_store_t {
     svl_commit_op_t *first; /* waiting for the next transaction */
     svl_commit_op_t **end;
     unsigned int queued; /* so many */
-    unsigned int shared; /* transactions for which others are expected to join; only the leader reads and writes it */
+    unsigned int company; /* transactions for which a lone leader expects others; only the leader reads and writes it */
     svl_commit_late_t *late; /* what goes with the next transaction */
     apr_pool_t *scratch;     /* the leader's, cleared after each transaction */
     apr_status_t trouble;    /* the leader's: logged last */

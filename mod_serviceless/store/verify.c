@@ -81,7 +81,7 @@ static const struct {
     check_record_t *check;
     MDB_cursor_op first, next;
 } plan[] = {
-    {SVL_TABLE_META, check_any, MDB_FIRST, MDB_NEXT},       {SVL_TABLE_STREAMS, check_stream, MDB_FIRST, MDB_NEXT},
+    {SVL_TABLE_TOP, check_any, MDB_FIRST, MDB_NEXT},        {SVL_TABLE_STREAMS, check_stream, MDB_FIRST, MDB_NEXT},
     {SVL_TABLE_WORK, check_work, MDB_FIRST, MDB_NEXT},      {SVL_TABLE_CALLS, check_call, MDB_LAST, MDB_PREV},
     {SVL_TABLE_NUMBERS, check_number, MDB_FIRST, MDB_NEXT}, {SVL_TABLE_IDS, check_id, MDB_FIRST, MDB_NEXT},
     {SVL_TABLE_ALIASES, check_any, MDB_FIRST, MDB_NEXT},    {SVL_TABLE_OUTCOMES, check_outcome, MDB_FIRST, MDB_NEXT},

@@ -46,14 +46,14 @@ static void check_again(const svl_call_line_t *call, apr_pool_t *p)
 static void check_scan(const char *bytes, apr_size_t length, apr_pool_t *p)
 {
     svl_call_line_t scanned = {0};
-    svl_json_part_t args, kwargs;
+    svl_json_scan_part_t args, kwargs;
     json_t *json;
 
     if (!svl_call_scan(&scanned, &args, &kwargs, bytes, length, p)) {
         return;
     }
     json = svl_json_own(json_loadb(bytes, length, JSON_REJECT_DUPLICATES, NULL), p);
-    FUZZ_REQUIRE(json_object_size(json) == 10);
+    FUZZ_REQUIRE(json_object_size(json) == 10 && svl_json_fits(json, SVL_JSON_DEPTH));
     FUZZ_REQUIRE(strcmp(json_string_value(json_object_get(json, "id")), scanned.id) == 0);
     FUZZ_REQUIRE(strcmp(json_string_value(json_object_get(json, "function")), scanned.function) == 0);
     FUZZ_REQUIRE(strcmp(json_string_value(json_object_get(json, "origin")), scanned.origin) == 0);

@@ -13,6 +13,7 @@
 #define RING "a whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw relay call=x.*\nb whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n"
 #define STREAM "a/all/0123456789abcdef"
 #define CALL "{'function':'f','args':[1,'two',[3.5]],'kwargs':{'k':{'l':null}}}"
+#define USUAL_CALL "{'function':'f','args':[1,'two',[3]],'kwargs':{'k':{'l':null}}}" /* which needs no JSON library */
 
 /* A part of the core at work.  @return what it says, or NULL when it says that it failed */
 typedef const char *work_t(apr_pool_t *p);
@@ -51,9 +52,9 @@ static const char *refuse_forgery(apr_pool_t *p)
     return "refused";
 }
 
-static const char *take_call(apr_pool_t *p)
+static const char *take(const char *text, apr_pool_t *p)
 {
-    const char *body = unit_json(p, CALL);
+    const char *body = unit_json(p, text);
     char stamp[SVL_CALL_STAMP_MAX + 1];
     svl_call_request_t *request;
     svl_call_draft_t draft;
@@ -71,6 +72,16 @@ static const char *take_call(apr_pool_t *p)
     }
     ALLOC_REQUIRE(svl_call_equal(call, request->function, request->args, request->kwargs, "all"));
     return apr_pstrcat(p, body, svl_call_answer("c1", "a", SVL_OUTCOME_OK, "6", "words", 1, p, &length), NULL);
+}
+
+static const char *take_call(apr_pool_t *p)
+{
+    return take(CALL, p);
+}
+
+static const char *take_usual_call(apr_pool_t *p)
+{
+    return take(USUAL_CALL, p);
 }
 
 /* What is left out of a call is empty, not missing. */
@@ -228,6 +239,7 @@ static void sweep(void **state, const char *name, work_t *work)
 SWEEP(sign_and_verify)
 SWEEP(refuse_forgery)
 SWEEP(take_call)
+SWEEP(take_usual_call)
 SWEEP(take_bare_call)
 SWEEP(read_message)
 SWEEP(compare_vectors)
@@ -242,6 +254,7 @@ int main(void)
         PROMISE("keys and signatures", sweep_sign_and_verify),
         PROMISE("a forged request is refused", sweep_refuse_forgery),
         PROMISE("a call and its line", sweep_take_call),
+        PROMISE("a usual call and its line", sweep_take_usual_call),
         PROMISE("a call without args and kwargs", sweep_take_bare_call),
         PROMISE("messages and acknowledgements", sweep_read_message),
         PROMISE("vectors and sync lines", sweep_compare_vectors),

@@ -110,7 +110,7 @@ static void lines_of_the_usual_form_are_scanned(void **state)
                  {"[]", "{'1':1,'2':1,'3':1,'4':1,'5':1,'6':1,'7':1,'8':1,'9':1,'10':1,'11':1,'12':1,'13':1,'14':1,'15':1,'16':1}", 1},
                  {"[]", "{'1':1,'2':1,'3':1,'4':1,'5':1,'6':1,'7':1,'8':1,'9':1,'10':1,'11':1,'12':1,'13':1,'14':1,'15':1,'16':1,'17':1}", 0}};
     svl_call_line_t line;
-    svl_json_part_t args, kwargs;
+    svl_json_scan_part_t args, kwargs;
 
     for (size_t i = 0; i < UNIT_COUNT(cases); i++) {
         const char *text = apr_pstrcat(*state, "{\"id\":\"c1\",\"function\":\"f\",\"args\":", unit_json(*state, cases[i].args),
@@ -140,7 +140,7 @@ static void the_depth_of_scanned_lines_is_that_of_others(void **state)
     for (int deep = SVL_JSON_DEPTH - 3; deep <= SVL_JSON_DEPTH + 1; deep++) {
         char nested[2 * SVL_JSON_DEPTH + 4] = "";
         svl_call_line_t line, *parsed;
-        svl_json_part_t args, kwargs;
+        svl_json_scan_part_t args, kwargs;
         const char *text;
 
         memset(nested, '[', (size_t)deep);
