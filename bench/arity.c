@@ -156,11 +156,6 @@ static int living(void *baton, apr_uint32_t node)
     return !((fleet_t *)baton)->nodes[node].skipped;
 }
 
-static double cost_of(step_e job)
-{
-    return job == ACCEPTED ? accept_cost : job == SENT ? send_cost : run_cost;
-}
-
 /* Gives idle processors something to do. */
 static void work(fleet_t *fleet, machine_t *machine)
 {
@@ -168,14 +163,15 @@ static void work(fleet_t *fleet, machine_t *machine)
 
     while (machine->idle > 0 && (hand = pop(&machine->jobs))) {
         machine->idle--;
-        plan(fleet, cost_of(hand->job), hand->job, hand);
+        plan(fleet, hand->job == ACCEPTED ? accept_cost : hand->job == SENT ? send_cost : run_cost, hand->job, hand);
     }
 }
 
-static void add_job(machine_t *machine, step_e job, hand_t *hand)
+static void add_job(fleet_t *fleet, machine_t *machine, step_e job, hand_t *hand)
 {
     hand->job = job;
     push(&machine->jobs, hand);
+    work(fleet, machine);
 }
 
 /* Begins requests while there are senders for them. */
@@ -193,10 +189,9 @@ static void send_on(fleet_t *fleet, node_t *node)
             hand->target = slice->first;
             node->free--;
             node->sent++;
-            add_job(node->machine, SENT, hand);
+            add_job(fleet, node->machine, SENT, hand);
         }
     }
-    work(fleet, node->machine);
 }
 
 static void split(fleet_t *fleet, apr_uint32_t from, svl_route_slice_t route)
@@ -260,15 +255,13 @@ static void step(fleet_t *fleet, event_t event)
         work(fleet, from->machine);
         break;
     case ARRIVED:
-        add_job(target->machine, ACCEPTED, hand);
-        work(fleet, target->machine);
+        add_job(fleet, target->machine, ACCEPTED, hand);
         break;
     case ACCEPTED:
         target->machine->idle++;
         plan(fleet, rtt / 2, ANSWERED, hand);
         split(fleet, to, (svl_route_slice_t){hand->slice.first + 1, hand->slice.count - 1});
-        add_job(target->machine, RAN, hand);
-        work(fleet, target->machine);
+        add_job(fleet, target->machine, RAN, hand);
         break;
     case RAN:
         target->reached = fleet->now;
