@@ -13,8 +13,9 @@
 #include "running.h"
 #include "work.h"
 
-#define GATHER_MAX 16 /* times that a leader lets others go first */
-#define COMPANY 64    /* transactions after one of several operations, in which a lone leader expects others */
+#define GATHER_MAX 16           /* times that a leader lets others go first */
+#define GATHER_BYTES (16 << 10) /* what writes so much gains little from company */
+#define COMPANY 64              /* transactions after one of several operations, in which a lone leader expects others */
 
 /* On its caller's stack. */
 struct svl_commit_op_t {
@@ -66,7 +67,7 @@ static void take(svl_store_t *store, load_t *load)
         link = &(*link)->next;
     }
     load->ops = store->first;
-    store->queued -= count;
+    store->queued -= weight;
     store->company = count > 1 ? COMPANY : store->company ? store->company - 1 : 0;
     store->first = *link;
     *link = NULL;
@@ -184,12 +185,14 @@ static void report(svl_store_t *store, apr_status_t status)
     store->trouble = status;
 }
 
-static unsigned int count_queued(svl_store_t *store)
+/* @param several receives nonzero when that is more than one operation  @return bytes that what is queued will write, about */
+static apr_size_t weigh_queued(svl_store_t *store, int *several)
 {
-    unsigned int queued;
+    apr_size_t queued;
 
     pthread_mutex_lock(&store->queue);
     queued = store->queued;
+    *several = store->first && store->first->next;
     pthread_mutex_unlock(&store->queue);
     return queued;
 }
@@ -198,13 +201,13 @@ static unsigned int count_queued(svl_store_t *store)
  * for few.  Where there is a processor for everybody, a look takes a microsecond. */
 static void gather(svl_store_t *store)
 {
-    unsigned int before = 0, queued = count_queued(store);
-    int i;
+    int i, several;
+    apr_size_t before = 0, queued = weigh_queued(store, &several);
 
-    for (i = 0; i < GATHER_MAX && queued > before && (queued > 1 || store->company); ++i) {
+    for (i = 0; i < GATHER_MAX && queued > before && queued < GATHER_BYTES && (several || store->company); ++i) {
         before = queued;
         sched_yield();
-        queued = count_queued(store);
+        queued = weigh_queued(store, &several);
     }
 }
 
@@ -275,7 +278,7 @@ apr_status_t svl_commit_run(svl_store_t *store, svl_commit_apply_t *apply, void 
     pthread_mutex_lock(&store->queue);
     *store->end = &op;
     store->end = &op.next;
-    ++store->queued;
+    store->queued += weight;
     leads = !store->led;
     store->led = 1;
     pthread_mutex_unlock(&store->queue);

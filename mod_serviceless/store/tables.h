@@ -89,7 +89,7 @@ struct svl_store_t {
     int led;                /* a thread is committing */
     svl_commit_op_t *first; /* waiting for the next transaction */
     svl_commit_op_t **end;
-    unsigned int queued; /* so many */
+    apr_size_t queued;    /* bytes that these will write, about */
     unsigned int company; /* transactions for which a lone leader expects others; only the leader reads and writes it */
     svl_commit_late_t *late; /* what goes with the next transaction */
     apr_pool_t *scratch;     /* the leader's, cleared after each transaction */
