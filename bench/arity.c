@@ -31,8 +31,8 @@
 #define PROBE_PART 3 / 4   /* of the timeout, to be asked ahead */
 
 /* Of the command line; times are in microseconds. */
-static double nodes = 10, rtt = 100, accept_cost = 60, send_cost = 30, run_cost = 60, senders = 10, cores = 2, shared, down, known = 1, timeout = 1e6,
-              runs = 1, seed = 1;
+static double nodes = 10, rtt = 100, accept_cost = 60, send_cost = 30, run_cost = 60, senders = 10, cores = 2, shared, down, known = 1,
+              timeout = 1e6, runs = 1, seed = 1;
 static const char *arities = "1,2,3,4,5,6,8,10,16,32,0";
 
 static const struct {
@@ -45,16 +45,16 @@ static const struct {
     {"runs", &runs, 1},   {"seed", &seed, 0},     {"timeout", &timeout, 0},
 };
 
+typedef enum { SENT, ARRIVED, ACCEPTED, RAN, ANSWERED, FAILED, ASKED } step_e;
+
 /* A node hands the first living node of ring[first] … ring[first + count - 1] the rest. */
 typedef struct hand_t {
     struct hand_t *next; /* in whichever queue it waits */
     apr_uint32_t from;
     svl_route_slice_t slice;
     apr_uint32_t target; /* its place in the ring; it comes first in slice */
-    int job;             /* what it needs a processor for: the step that this ends with */
+    step_e job;          /* what it needs a processor for: the step that this ends with */
 } hand_t;
-
-typedef enum { SENT, ARRIVED, ACCEPTED, RAN, ANSWERED, FAILED, ASKED } step_e;
 
 typedef struct event_t {
     double at;

@@ -248,7 +248,7 @@ static int put(sink_t *sink, const char *text, apr_size_t length)
 static int put_string(sink_t *sink, const char *text, apr_size_t length)
 {
     for (apr_size_t i = 0; i < length; i++) {
-        if (text[i] < ' ' || text[i] >= '\x7f' || text[i] == '"' || text[i] == '\\') {
+        if (!svl_json_scan_is_plain(text[i])) {
             return 0;
         }
     }

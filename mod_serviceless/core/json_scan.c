@@ -74,7 +74,7 @@ int svl_json_scan_string(svl_json_scan_t *scan, svl_json_scan_part_t *part)
         return 0;
     }
     part->text = scan->at;
-    while (scan->at < scan->end && *scan->at >= ' ' && *scan->at < '\x7f' && *scan->at != '"' && *scan->at != '\\') {
+    while (scan->at < scan->end && svl_json_scan_is_plain(*scan->at)) {
         scan->at++;
     }
     part->length = (apr_size_t)(scan->at - part->text);

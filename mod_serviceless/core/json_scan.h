@@ -23,6 +23,12 @@ typedef struct svl_json_scan_t {
     int depth; /**< of what is open around it; at most SVL_JSON_DEPTH */
 } svl_json_scan_t;
 
+/** @return nonzero for what stands in a string without an escape, and needs no look at its neighbours */
+static inline int svl_json_scan_is_plain(char c)
+{
+    return c >= ' ' && c < '\x7f' && c != '"' && c != '\\';
+}
+
 /** Each of these goes on behind what it is named after, and returns 0, being anywhere, where that is not next or not of the kinds above.
  * No blanks before or after are taken; within arrays and objects they are. */
 int svl_json_scan_text(svl_json_scan_t *scan, const char *text);

@@ -3,10 +3,11 @@
  * @file store/commit.h
  * @brief Group commit: operations of this process's threads that wait at the same time share a transaction.
  *
- * Who comes when nobody commits leads: lets others go first for as long as they join, begins the write transaction (here it waits for
- * other processes, and meanwhile the queue grows), takes what is queued, applies and commits it, hands the lead to the next who waits, and wakes those who are done,
- * each by its own semaphore.  The idea is LevelDB's writer queue.  An operation that fails after it wrote spoils the
- * transaction; then each is done again in one of its own, and gets its own status.
+ * Who comes when nobody commits leads: lets others go first for as long as they join, begins the write transaction (here it
+ * waits for other processes, and meanwhile the queue grows), takes what is queued, applies and commits it, hands the lead to
+ * the next who waits, and wakes those who are done, each by its own semaphore.  The idea is LevelDB's writer queue.  An
+ * operation that fails after it wrote spoils the transaction; then each is done again in one of its own, and gets its own
+ * status.
  */
 #ifndef SVL_STORE_COMMIT_H
 #define SVL_STORE_COMMIT_H

@@ -19,7 +19,8 @@
 #include "relay.h"
 
 #define SVL_RELAY_REST_MAX 900     /**< names in one relay line: at full length just below SVL_MESSAGE_SLACK */
-#define SVL_RELAY_INLINE 4         /**< slices that svl_relay_push makes itself, and messages that a thread begins at once; more are left to workers */
+#define SVL_RELAY_INLINE 4         /**< slices that svl_relay_push makes itself, and messages that a thread begins at once;
+                                        more are left to workers */
 #define SVL_RELAY_PROBES_MAX 256   /**< peers probed at the same time */
 #define SVL_RELAY_CLIENTS_MAX 64   /**< clients kept with their connection; beyond, an idle one is closed */
 #define SVL_RELAY_BODY_KEPT 65536  /**< bytes of a message buffer that a resting sender keeps */

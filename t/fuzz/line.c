@@ -47,7 +47,7 @@ static void check_scan(const char *bytes, apr_size_t length, apr_pool_t *p)
 {
     svl_call_line_t scanned = {0};
     svl_json_scan_part_t args, kwargs;
-    json_t *json;
+    json_t *json, *part;
 
     if (!svl_call_scan(&scanned, &args, &kwargs, bytes, length, p)) {
         return;
@@ -62,8 +62,10 @@ static void check_scan(const char *bytes, apr_size_t length, apr_pool_t *p)
     FUZZ_REQUIRE((apr_uint64_t)json_integer_value(json_object_get(json, "seq")) == scanned.seq);
     FUZZ_REQUIRE(json_integer_value(json_object_get(json, "issued")) == scanned.issued);
     FUZZ_REQUIRE(json_integer_value(json_object_get(json, "ttl")) == scanned.ttl);
-    FUZZ_REQUIRE(json_equal(svl_json_own(svl_json_scan_build(&args), p), json_object_get(json, "args")));
-    FUZZ_REQUIRE(json_equal(svl_json_own(svl_json_scan_build(&kwargs), p), json_object_get(json, "kwargs")));
+    part = svl_json_own(svl_json_scan_build(&args), p);
+    FUZZ_REQUIRE(json_is_array(part) && json_equal(part, json_object_get(json, "args")));
+    part = svl_json_own(svl_json_scan_build(&kwargs), p);
+    FUZZ_REQUIRE(json_is_object(part) && json_equal(part, json_object_get(json, "kwargs")));
 }
 
 static void feed(const char *bytes, apr_size_t length, apr_pool_t *p)

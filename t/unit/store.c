@@ -358,7 +358,7 @@ static void threads_share_commits(void **state)
         }
         commits = count_log(f->store).commits - commits;
         print_message("# %d operations in %d commits\n", 2 * THREADS * EACH, (int)commits);
-        assert_true(commits < THREADS * EACH * 3 / 2);
+        assert_true(commits < THREADS * EACH * (durable ? 2 : 3) / 2); /* on one processor, without joining: 1,550 */
         assert_int_equal(count_log(f->store).calls, THREADS * EACH * (durable + 1));
         assert_int_equal(count_log(f->store).pending, 0);
     }

@@ -218,9 +218,9 @@ static void a_log_of_another_format_is_never_set_aside(void **state)
     fixture_t *f = *state;
     const char *error;
 
+    close_log(f);
     f->options.set_aside_damaged = 1;
     for (unsigned char version = 2; version <= 4; version += 2) { /* before and after ours */
-        close_log(f);
         assert_int_equal(unlink(path_of(f, "data.mdb")), 0);
         write_format(f, version);
         error = NULL;
