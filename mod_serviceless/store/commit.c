@@ -10,6 +10,7 @@
 #include "../core/fault.h"
 #include "../core/pool.h"
 #include "damage.h"
+#include "ended.h"
 #include "running.h"
 #include "work.h"
 
@@ -31,6 +32,8 @@ struct svl_commit_op_t {
 /* What one transaction takes. */
 typedef struct load_t {
     svl_commit_op_t *ops;
+    svl_ended_load_t ended;
+    int ended_done;
     unsigned int relayed, outcomes; /* so many of the late ones */
     int late_done;
 } load_t;
@@ -59,6 +62,7 @@ static void take(svl_store_t *store, load_t *load)
     svl_commit_op_t **link = &store->first;
     apr_size_t weight = 0;
     unsigned int count = 0;
+    int takes_ended = 0;
 
     pthread_mutex_lock(&store->queue);
     while (*link && (!count || (count < SVL_COMMIT_OPS_MAX && weight + (*link)->weight <= SVL_COMMIT_BYTES_MAX))) {
@@ -74,13 +78,35 @@ static void take(svl_store_t *store, load_t *load)
     if (!store->first) {
         store->end = &store->first;
     }
-    load->relayed = store->late->failed ? 0 : store->late->relayed_count;
-    load->outcomes = store->late->failed ? 0 : store->late->outcome_count;
+    load->relayed = load->outcomes = load->ended.count = 0;
+    if (!store->late->failed) {
+        load->relayed = store->late->relayed_count;
+        load->outcomes = store->late->outcome_count;
+        takes_ended = 1;
+    }
     pthread_mutex_unlock(&store->queue);
+    if (takes_ended) {
+        svl_ended_take(store, &load->ended);
+    }
 }
 
-static apr_status_t apply_late(svl_change_t *change, const load_t *load)
+static apr_status_t apply_ended(svl_change_t *change, void *baton)
 {
+    const load_t *load = baton;
+
+    return svl_ended_apply(change, &load->ended, 0);
+}
+
+static apr_status_t apply_ended_bare(svl_change_t *change, void *baton)
+{
+    const load_t *load = baton;
+
+    return svl_ended_apply(change, &load->ended, 1);
+}
+
+static apr_status_t apply_late(svl_change_t *change, void *baton)
+{
+    const load_t *load = baton;
     const svl_commit_late_t *late = change->store->late;
     apr_status_t status = svl_work_finish(change, late->outcomes, load->outcomes);
     unsigned int i;
@@ -92,10 +118,14 @@ static apr_status_t apply_late(svl_change_t *change, const load_t *load)
 }
 
 /* @return the failure that spoiled the transaction; operations that failed without writing keep theirs to themselves */
-static apr_status_t apply_all(svl_change_t *change, const load_t *load)
+static apr_status_t apply_all(svl_change_t *change, load_t *load)
 {
     svl_commit_op_t *op;
+    apr_status_t status = apply_ended(change, load);
 
+    if (status) {
+        return status;
+    }
     for (op = load->ops; op; op = op->next) {
         apr_uint64_t writes = change->writes;
 
@@ -107,7 +137,7 @@ static apr_status_t apply_all(svl_change_t *change, const load_t *load)
     return apply_late(change, load);
 }
 
-static apr_status_t run_alone(svl_store_t *store, const svl_commit_op_t *op, const load_t *load)
+static apr_status_t run_alone(svl_store_t *store, svl_commit_apply_t *apply, void *baton)
 {
     svl_change_t change;
     apr_status_t status = svl_change_begin(&change, store);
@@ -115,7 +145,7 @@ static apr_status_t run_alone(svl_store_t *store, const svl_commit_op_t *op, con
     if (status) {
         return status;
     }
-    status = op ? op->apply(&change, op->baton) : apply_late(&change, load);
+    status = apply(&change, baton);
     if (!status) {
         return svl_change_commit(&change);
     }
@@ -131,13 +161,14 @@ static apr_status_t run_each(svl_store_t *store, load_t *load)
     int dead;
 
     mdb_reader_check(store->env, &dead); /* a dead reader may be what keeps pages from being used again */
+    load->ended_done = !load->ended.count || !run_alone(store, apply_ended, load) || !run_alone(store, apply_ended_bare, load);
     for (op = load->ops; op; op = op->next) {
-        op->status = run_alone(store, op, load);
+        op->status = run_alone(store, op->apply, op->baton);
         if (op->status && op->status != SVL_EREFUSED) {
             status = op->status;
         }
     }
-    load->late_done = !run_alone(store, NULL, load);
+    load->late_done = !run_alone(store, apply_late, load);
     return status;
 }
 
@@ -158,7 +189,7 @@ static apr_status_t run_all(svl_store_t *store, load_t *load)
             return run_each(store, load);
         }
     }
-    load->late_done = !status;
+    load->ended_done = load->late_done = !status;
     for (op = load->ops; op && status; op = op->next) {
         op->status = status;
     }
@@ -219,6 +250,9 @@ static void lead(svl_store_t *store, const svl_commit_op_t *own)
 
     gather(store);
     report(store, run_all(store, &load));
+    if (load.ended_done) {
+        svl_ended_drop(store, &load.ended);
+    }
     pthread_mutex_lock(&store->queue);
     for (i = 0; load.late_done && i < load.outcomes; ++i) {
         svl_running_drop(store, store->late->outcomes[i].position);
@@ -226,7 +260,7 @@ static void lead(svl_store_t *store, const svl_commit_op_t *own)
     if (load.late_done) {
         svl_commit_late_drop(store->late, load.relayed, load.outcomes);
     }
-    else {
+    if (!load.late_done || !load.ended_done) {
         store->late->failed = 1;
     }
     next = store->first;

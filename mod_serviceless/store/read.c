@@ -6,6 +6,7 @@
 #include "../core/fault.h"
 #include "commit.h"
 #include "damage.h"
+#include "ended.h"
 
 /* Ended readers keep their transaction, reset, with its slot of the reader table: beginning again then takes no lock of
  * LMDB. */
@@ -29,9 +30,10 @@ static int begin(svl_store_t *store, svl_store_reader_t **result)
             mdb_cursor_close(reader->cursor);
             mdb_txn_abort(reader->txn);
             free(reader);
+            return rc;
         }
         *result = reader;
-        return rc;
+        return MDB_SUCCESS;
     }
     reader = calloc(1, sizeof(*reader));
     if (!reader) {
@@ -47,9 +49,30 @@ static int begin(svl_store_t *store, svl_store_reader_t **result)
     }
     if (rc) {
         free(reader);
+        return rc;
     }
     *result = reader;
-    return rc;
+    return MDB_SUCCESS;
+}
+
+/* Outcomes that are kept are copied before the transaction begins: meanwhile some may be committed, and so be there twice, never
+ * not at all. */
+static int begin_with_ended(svl_store_t *store, svl_store_reader_t **reader)
+{
+    svl_ended_copy_t *ended;
+    apr_uint32_t count;
+    int rc = svl_ended_copy(store, &ended, &count);
+
+    if (!rc) {
+        rc = begin(store, reader);
+    }
+    if (rc) {
+        free(ended);
+        return rc;
+    }
+    (*reader)->ended = ended;
+    (*reader)->ended_count = count;
+    return MDB_SUCCESS;
 }
 
 /* What may help before a second try. */
@@ -86,7 +109,7 @@ apr_status_t svl_store_read_begin(svl_store_reader_t **reader, svl_store_t *stor
         if (!svl_env_enter(store)) {
             rc = svl_env_readable(store);
             if (!rc) {
-                rc = begin(store, reader);
+                rc = begin_with_ended(store, reader);
             }
             if (!rc) {
                 break;
@@ -105,6 +128,8 @@ void svl_store_read_end(svl_store_reader_t *reader)
     sigset_t saved;
 
     svl_env_guard(store, &saved);
+    free(reader->ended);
+    reader->ended = NULL;
     mdb_txn_reset(reader->txn);
     pthread_mutex_lock(&store->gate);
     reader->next = store->idle;
@@ -141,14 +166,47 @@ apr_status_t svl_store_find(svl_store_reader_t *reader, const char *id, apr_uint
     return APR_SUCCESS;
 }
 
+static int find_ended(const svl_store_reader_t *reader, apr_uint64_t position, MDB_val *value)
+{
+    apr_uint32_t i;
+
+    for (i = 0; i < reader->ended_count && reader->ended[i].position != position; ++i) {
+        continue;
+    }
+    if (i == reader->ended_count) {
+        return 0;
+    }
+    value->mv_data = reader->ended[i].body.record;
+    value->mv_size = reader->ended[i].body.length;
+    return 1;
+}
+
+/* Of the runs that the log says are to be done, those that are known to have ended. */
+static apr_uint64_t count_ended(svl_store_reader_t *reader)
+{
+    unsigned char key[SVL_RECORDS_POSITION_SIZE];
+    apr_uint64_t count = 0;
+    MDB_val value;
+    apr_uint32_t i;
+
+    for (i = 0; i < reader->ended_count; ++i) {
+        svl_records_put64(key, reader->ended[i].position);
+        count += get(reader, SVL_TABLE_OUTCOMES, key, sizeof(key), &value) == APR_NOTFOUND;
+    }
+    return count;
+}
+
 static apr_status_t get_outcome(svl_store_reader_t *reader, const void *key, svl_store_record_t *record)
 {
     svl_records_outcome_t outcome;
     MDB_val value;
     apr_status_t status = get(reader, SVL_TABLE_OUTCOMES, key, SVL_RECORDS_POSITION_SIZE, &value);
 
-    if (status) {
-        return status == APR_NOTFOUND ? APR_SUCCESS : status;
+    if (status == APR_NOTFOUND && !find_ended(reader, record->position, &value)) {
+        return APR_SUCCESS;
+    }
+    if (status && status != APR_NOTFOUND) {
+        return status;
     }
     status = svl_records_get_outcome(&outcome, value.mv_data, value.mv_size);
     if (status) {
@@ -305,7 +363,7 @@ apr_status_t svl_store_count(svl_store_reader_t *reader, svl_store_counts_t *cou
 {
     svl_records_state_t state;
     svl_store_record_t oldest = {0};
-    apr_uint64_t unused;
+    apr_uint64_t unused, ended;
     MDB_envinfo info;
     apr_status_t status = get_state(reader, &state);
 
@@ -325,7 +383,8 @@ apr_status_t svl_store_count(svl_store_reader_t *reader, svl_store_counts_t *cou
     mdb_env_info(reader->store->env, &info);
     counts->commits = mdb_txn_id(reader->txn);
     counts->last = state.last;
-    counts->pending = state.pending;
+    ended = count_ended(reader);
+    counts->pending = state.pending > ended ? state.pending - ended : 0;
     counts->bytes = (info.me_last_pgno + 1 - unused) * reader->store->page;
     counts->size = reader->store->bound * reader->store->page;
     status = svl_store_next(reader, 0, 0, &oldest);

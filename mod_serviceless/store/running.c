@@ -11,12 +11,13 @@
 #include <apr_strings.h>
 
 #include "boot.h"
+#include "ended.h"
 
-#define FORMAT "svl-running-1"
+#define FORMAT "svl-running-2"
 #define WIDTH 254     /* runs of a process that are told apart; with more of them all that it has to run counts as running */
 #define ROWS_MAX 4096 /* 8 MiB */
 
-/* The first bytes of the file; then rows. */
+/* The first bytes of the file; then what ended.h keeps; then rows. */
 typedef struct header_t {
     char format[64 - SVL_RECORDS_BOOT];
     char boot[SVL_RECORDS_BOOT];
@@ -28,6 +29,8 @@ typedef struct row_t {
     apr_uint64_t more;  /* runs for which there was no place */
     apr_uint64_t positions[WIDTH];
 } row_t;
+
+#define ROWS_AT (sizeof(header_t) + sizeof(svl_ended_t))
 
 static apr_uint64_t get(const apr_uint64_t *number)
 {
@@ -64,7 +67,7 @@ static int open_file(const char *directory, int flags)
     char path[APR_PATH_MAX];
 
     apr_snprintf(path, sizeof(path), "%s/" SVL_RUNNING_FILE, directory);
-    return open(path, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags, S_IRUSR | S_IWUSR);
+    return open(path, O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags, S_IRUSR | S_IWUSR);
 }
 
 static void remove_file(const char *directory)
@@ -82,7 +85,7 @@ static apr_status_t make_file(const char *directory, off_t size)
     int fd, error;
 
     remove_file(directory);
-    fd = open_file(directory, O_CREAT | O_EXCL);
+    fd = open_file(directory, O_RDWR | O_CREAT | O_EXCL);
     if (fd < 0) {
         return APR_FROM_OS_ERROR(errno);
     }
@@ -100,8 +103,8 @@ static apr_status_t make_file(const char *directory, off_t size)
 
 static apr_status_t give_space(const char *directory, unsigned int processes)
 {
-    off_t rows = 3 * (off_t)(processes ? processes : 1), size = (off_t)sizeof(header_t);
-    int fd = open_file(directory, 0), error;
+    off_t rows = 3 * (off_t)(processes ? processes : 1), size = (off_t)ROWS_AT;
+    int fd = open_file(directory, O_RDWR), error;
 
     size += (rows < ROWS_MAX ? rows : ROWS_MAX) * (off_t)sizeof(row_t);
     if (fd >= 0 && is_ours(fd)) {
@@ -130,8 +133,8 @@ void svl_running_prepare(const svl_store_t *store)
 
 static row_t *rows_of(const svl_store_t *store, apr_size_t *count)
 {
-    *count = store->running ? (store->running_size - sizeof(header_t)) / sizeof(row_t) : 0;
-    return store->running ? (row_t *)(void *)((char *)store->running + sizeof(header_t)) : NULL;
+    *count = store->running ? (store->running_size - ROWS_AT) / sizeof(row_t) : 0;
+    return store->running ? (row_t *)(void *)((char *)store->running + ROWS_AT) : NULL;
 }
 
 /* A log that began anew counts its owners anew: what an older one of this number left says nothing. */
@@ -167,19 +170,27 @@ static row_t *claim(const svl_store_t *store, row_t *rows, apr_size_t count)
 void svl_running_open(svl_store_t *store)
 {
     struct stat file;
-    row_t *rows;
-    apr_size_t count;
-    int fd = open_file(store->options.directory, 0);
+    int fd = open_file(store->options.directory, store->readonly ? O_RDONLY : O_RDWR);
 
-    if (fd >= 0 && is_ours(fd) && !fstat(fd, &file) && file.st_size > (off_t)sizeof(header_t)) {
-        void *mapped = mmap(NULL, (size_t)file.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (fd >= 0 && is_ours(fd) && !fstat(fd, &file) && file.st_size >= (off_t)ROWS_AT) {
+        int protection = store->readonly ? PROT_READ : PROT_READ | PROT_WRITE;
+        void *mapped = mmap(NULL, (size_t)file.st_size, protection, MAP_SHARED, fd, 0);
         store->running = mapped == MAP_FAILED ? NULL : mapped;
         store->running_size = (apr_size_t)file.st_size;
     }
     if (fd >= 0) {
         close(fd);
     }
-    rows = rows_of(store, &count);
+    if (store->running) {
+        store->ended = (svl_ended_t *)(void *)((char *)store->running + sizeof(header_t));
+    }
+}
+
+void svl_running_claim(svl_store_t *store)
+{
+    apr_size_t count;
+    row_t *rows = rows_of(store, &count);
+
     forget(rows, count, store->owner);
     store->row = rows ? claim(store, rows, count) : NULL;
     if (!store->row) {
@@ -197,6 +208,7 @@ void svl_running_close(svl_store_t *store)
         munmap(store->running, store->running_size);
     }
     store->running = store->row = NULL;
+    store->ended = NULL;
 }
 
 /* @return where it was noted; NULL: there is no place */

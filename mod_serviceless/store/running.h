@@ -2,7 +2,7 @@
 /**
  * @file store/running.h
  * @brief The file `running` beside the log: who runs what at this moment, so that those who take over know what was running, and
- * what only waited.
+ * what only waited; and outcomes that are not in the log yet (ended.h).
  *
  * All processes that have the log open map it.  A file, not memory of the server, so that it is there for the server that starts
  * after one that was killed whole: the page cache keeps it.  It is never synced, and believed under the boot that wrote it only.
@@ -19,8 +19,11 @@
  * is only logged: the log can be used all the same. */
 void svl_running_prepare(const svl_store_t *store);
 
-/** Maps the file and takes a row for store->owner.  Without one all its runs count as running once it is dead. */
+/** Maps the file, before the first transaction: that settles what processes left which are gone. */
 void svl_running_open(svl_store_t *store);
+
+/** Takes a row for store->owner.  Without one all its runs count as running once it is dead. */
+void svl_running_claim(svl_store_t *store);
 
 /** Takes away the mark of a run whose outcome was recorded later than its mark's holder could wait for. */
 void svl_running_drop(svl_store_t *store, apr_uint64_t position);

@@ -142,8 +142,10 @@ typedef struct svl_store_outcome_t {
     apr_size_t length;
 } svl_store_outcome_t;
 
-/** Records outcomes and takes the runs off the work records, in one transaction (group commit).  Returns once committed.  The
- * first outcome of an entry stands; one for a position that is not held is dropped.
+/** Records outcomes and takes the runs off the work records, in one transaction (group commit).  Returns once committed; or, where the log
+ * is not durable and they are few and short, once they are as safe, beside the log (ended.h): readers see them, whoever takes over
+ * knows of them, and the next commit or svl_store_flush takes them.
+ * The first outcome of an entry stands; one for a position that is not held is dropped.
  * Where the log has no room for the texts, the outcomes are recorded without them: a call that ran must not count as pending.
  * @return a failure: they could not be recorded; they are kept, without long texts, for the next svl_store_flush that can */
 apr_status_t svl_store_finish(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uint32_t count);
@@ -156,7 +158,7 @@ apr_status_t svl_store_finish_later(svl_store_t *store, const svl_store_outcome_
  * @return APR_NOTFOUND when nothing is to be run there (any more) */
 apr_status_t svl_store_start(svl_store_t *store, apr_uint64_t position);
 
-/** Notes, where those who take over find it, that the run at @a position begins, and, once its outcome is committed, that it is over.
+/** Notes, where those who take over find it, that the run at @a position begins, and, once its outcome is recorded, that it is over.
  * Between the two the run may have done something: so one that is cut short there is a rerun.  Costs no system call.
  * @return a mark for svl_store_running_end; may be NULL, which that takes too */
 apr_uint64_t *svl_store_running_begin(svl_store_t *store, apr_uint64_t position);

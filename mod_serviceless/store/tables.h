@@ -43,6 +43,8 @@ typedef enum {
 
 typedef struct svl_commit_op_t svl_commit_op_t;
 typedef struct svl_commit_late_t svl_commit_late_t;
+typedef struct svl_ended_t svl_ended_t;
+typedef struct svl_ended_copy_t svl_ended_copy_t;
 
 struct svl_store_t {
     svl_store_options_t options; /* strings are of pool */
@@ -61,6 +63,8 @@ struct svl_store_t {
     int owners; /* descriptor of the file in which byte `owner` is locked; -1 */
     void *running; /* the file of running.h, mapped; NULL */
     apr_size_t running_size;
+    svl_ended_t *ended; /* of that file: outcomes that the next transaction takes; NULL */
+    apr_uint32_t ended_next; /* where the next outcome looks for a place; atomic */
     void *row; /* this owner's, of it; NULL: none was free */
     apr_uint32_t row_next; /* where the next run looks for a place; atomic */
     apr_uint64_t row_more[SVL_RUNNING_MORE]; /* runs that the row only counts, to take them back one by one; atomics */
@@ -100,6 +104,8 @@ struct svl_store_reader_t {
     svl_store_t *store;
     MDB_txn *txn;
     MDB_cursor *cursor; /* of calls */
+    svl_ended_copy_t *ended; /* outcomes that were kept when it began; NULL: none */
+    apr_uint32_t ended_count;
     svl_store_reader_t *next;
 };
 

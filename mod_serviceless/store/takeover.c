@@ -5,6 +5,7 @@
 
 #include "../core/fault.h"
 #include "commit.h"
+#include "ended.h"
 #include "work.h"
 
 #define RECORD_WEIGHT 256 /* bytes: a work record of a few entries, and its page's part */
@@ -182,7 +183,8 @@ static svl_store_orphans_t *batch_of(sweep_t *sweep, const found_t *item)
     return batch;
 }
 
-static void take_run(sweep_t *sweep, const found_t *item, apr_uint32_t offset, apr_array_header_t *runs)
+static void take_run(const svl_store_t *store, sweep_t *sweep, const found_t *item, apr_uint32_t offset,
+                     apr_array_header_t *runs)
 {
     unsigned char *state = &item->states[offset];
     unsigned int kind = *state & SVL_RECORDS_RUN_MASK, attempts = *state / SVL_RECORDS_RUN_ATTEMPT;
@@ -190,6 +192,9 @@ static void take_run(sweep_t *sweep, const found_t *item, apr_uint32_t offset, a
 
     if (kind != SVL_RECORDS_RUN_TODO && kind != SVL_RECORDS_RUN_STARTED) {
         return;
+    }
+    if (svl_ended_holds(store, run.position)) {
+        return; /* it did end, only that could not be recorded yet */
     }
     run.started = kind == SVL_RECORDS_RUN_STARTED;
     run.interrupted = run.started || !sweep->was_running || sweep->was_running(sweep->baton, item->work.owner, run.position);
@@ -207,7 +212,7 @@ static apr_status_t take(svl_change_t *change, sweep_t *sweep, found_t *item)
     apr_uint32_t i;
 
     for (i = 0; i < item->work.count; ++i) {
-        take_run(sweep, item, i, runs);
+        take_run(change->store, sweep, item, i, runs);
     }
     item->work.owner = change->store->owner;
     return svl_work_put(change, item->first, &item->work, 0);

@@ -8,6 +8,8 @@
 
 #include "../core/fault.h"
 #include "commit.h"
+#include "damage.h"
+#include "ended.h"
 
 #define OUTCOME_WEIGHT 256 /* bytes: record, key, and its part of the work record */
 
@@ -325,6 +327,9 @@ apr_status_t svl_store_finish(svl_store_t *store, const svl_store_outcome_t *out
     apr_uint32_t i;
 
     if (!count) {
+        return APR_SUCCESS;
+    }
+    if (!store->readonly && !svl_damage_known(store) && svl_ended_keep(store, outcomes, count)) {
         return APR_SUCCESS;
     }
     for (i = 0; i < count; ++i) {

@@ -282,6 +282,9 @@ static void an_outcome_that_could_not_be_recorded_is_kept(void **state)
     svl_store_reader_t *reader;
     svl_store_record_t record;
 
+    close_log(f);
+    f->options.durable = 1;
+    open_log(f);
     assert_int_equal(accept_one(f->store, &one), APR_SUCCESS);
     assert_int_equal(accept_one(f->store, &two), APR_SUCCESS);
     svl_store_running_begin(f->store, one.position);

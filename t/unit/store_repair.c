@@ -83,6 +83,7 @@ static void work_of_the_dead_is_taken_over_once(void **state)
     assert_int_equal(finish_one(f->store, 1, SVL_OUTCOME_OK, NULL), APR_SUCCESS);
     assert_int_equal(finish_one(f->store, 3, SVL_OUTCOME_OK, NULL), APR_SUCCESS);
     assert_int_equal(finish_one(f->store, 4, SVL_OUTCOME_OK, NULL), APR_SUCCESS);
+    assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
     assert_int_equal(count_log(f->store).work, 0);
 }
 

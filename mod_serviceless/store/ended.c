@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "ended.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "../core/fault.h"
+#include "running.h"
+#include "work.h"
+
+/* The lowest bits of a word; the others are an owner or a position. */
+enum { FREE = 0, FILLING = 1, FULL = 2, KINDS = 4 };
+
+static apr_uint64_t get(const apr_uint64_t *word)
+{
+    return __atomic_load_n(word, __ATOMIC_ACQUIRE);
+}
+
+static void put(apr_uint64_t *word, apr_uint64_t value)
+{
+    __atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+static int swap(apr_uint64_t *word, apr_uint64_t from, apr_uint64_t to)
+{
+    return __atomic_compare_exchange_n(word, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+static int is_full(apr_uint64_t word)
+{
+    return word % KINDS == FULL;
+}
+
+/* @return a place that is this process's to fill; SVL_ENDED_PLACES: there is none */
+static apr_uint32_t claim(svl_store_t *store)
+{
+    apr_uint32_t from = __atomic_fetch_add(&store->ended_next, 1, __ATOMIC_RELAXED), i;
+
+    for (i = 0; i < SVL_ENDED_PLACES; ++i) {
+        apr_uint32_t place = (from + i) % SVL_ENDED_PLACES;
+
+        if (get(&store->ended->words[place]) == FREE
+            && swap(&store->ended->words[place], FREE, store->owner * KINDS + FILLING)) {
+            return place;
+        }
+    }
+    return SVL_ENDED_PLACES;
+}
+
+static void fill(svl_ended_body_t *body, const svl_store_outcome_t *outcome)
+{
+    const svl_records_outcome_t record = {.outcome = (unsigned char)outcome->outcome,
+                                          .dropped = !outcome->text && outcome->length,
+                                          .micros = outcome->micros,
+                                          .ended = outcome->ended};
+    apr_size_t length = outcome->text ? outcome->length : 0, i;
+    svl_ended_body_t made;
+
+    svl_records_put_outcome((unsigned char *)made.record, &record);
+    if (length) {
+        memcpy((unsigned char *)made.record + SVL_RECORDS_OUTCOME_SIZE, outcome->text, length);
+    }
+    length += SVL_RECORDS_OUTCOME_SIZE;
+    put(&body->length, length);
+    for (i = 0; i * sizeof(made.record[0]) < length; ++i) {
+        put(&body->record[i], made.record[i]);
+    }
+}
+
+static int keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uint32_t count)
+{
+    apr_uint32_t places[SVL_ENDED_TOGETHER_MAX], claimed, i;
+
+    for (claimed = 0; claimed < count; ++claimed) {
+        places[claimed] = claim(store);
+        if (places[claimed] == SVL_ENDED_PLACES) {
+            break;
+        }
+    }
+    for (i = 0; i < claimed; ++i) {
+        apr_uint64_t word = FREE;
+
+        if (claimed == count) {
+            fill(&store->ended->bodies[places[i]], &outcomes[i]);
+            word = outcomes[i].position * KINDS + FULL;
+        }
+        put(&store->ended->words[places[i]], word);
+    }
+    return claimed == count;
+}
+
+int svl_ended_keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uint32_t count)
+{
+    sigset_t saved;
+    apr_uint32_t i;
+    int kept;
+
+    if (!store->ended || store->options.durable || count > SVL_ENDED_TOGETHER_MAX) {
+        return 0;
+    }
+    for (i = 0; i < count; ++i) {
+        if (outcomes[i].text && outcomes[i].length > SVL_ENDED_TEXT_MAX) {
+            return 0;
+        }
+    }
+    svl_env_guard(store, &saved);
+    kept = keep(store, outcomes, count);
+    svl_env_unguard(store, &saved);
+    return kept;
+}
+
+int svl_ended_holds(const svl_store_t *store, apr_uint64_t position)
+{
+    apr_uint32_t i;
+
+    for (i = 0; store->ended && i < SVL_ENDED_PLACES; ++i) {
+        if (get(&store->ended->words[i]) == position * KINDS + FULL) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+apr_uint32_t svl_ended_take(const svl_store_t *store, svl_ended_load_t *load)
+{
+    apr_uint32_t i;
+
+    load->count = 0;
+    for (i = 0; store->ended && i < SVL_ENDED_PLACES; ++i) {
+        apr_uint64_t word = get(&store->ended->words[i]);
+
+        if (is_full(word)) {
+            load->places[load->count] = i;
+            load->words[load->count++] = word;
+        }
+    }
+    return load->count;
+}
+
+/* @return APR_NOTFOUND: it is not there any more, which means that it is committed; SVL_EDAMAGED: this program did not write it */
+static apr_status_t copy_out(const svl_store_t *store, apr_uint32_t place, apr_uint64_t word, svl_ended_copy_t *copy,
+                             svl_records_outcome_t *record)
+{
+    const svl_ended_body_t *body = &store->ended->bodies[place];
+    apr_status_t status = SVL_EDAMAGED;
+    apr_size_t i;
+
+    copy->position = word / KINDS;
+    copy->body.length = get(&body->length);
+    if (copy->body.length <= SVL_ENDED_RECORD_MAX) {
+        for (i = 0; i * sizeof(body->record[0]) < copy->body.length; ++i) {
+            copy->body.record[i] = get(&body->record[i]);
+        }
+        status = svl_records_get_outcome(record, copy->body.record, copy->body.length);
+    }
+    return get(&store->ended->words[place]) == word ? status : APR_NOTFOUND;
+}
+
+static apr_status_t apply_one(svl_change_t *change, apr_uint32_t place, apr_uint64_t word, int bare)
+{
+    const svl_store_options_t *options = &change->store->options;
+    svl_ended_copy_t copy;
+    svl_records_outcome_t record;
+    svl_store_outcome_t outcome;
+    apr_status_t status = copy_out(change->store, place, word, &copy, &record);
+
+    if (status == SVL_EDAMAGED) {
+        svl_log_write(options->log, SVL_LOG_MARK, SVL_LOG_ERR, APR_SUCCESS,
+                      SVLNO(0377) "%s/" SVL_RUNNING_FILE
+                                  " holds something that is no outcome, for log position %" APR_UINT64_T_FMT
+                                  ": something else wrote there; the call counts as not ended",
+                      options->directory, copy.position);
+    }
+    if (status) {
+        return APR_SUCCESS;
+    }
+    outcome = (svl_store_outcome_t){.position = copy.position,
+                                    .outcome = (svl_outcome_e)record.outcome,
+                                    .micros = record.micros,
+                                    .ended = record.ended,
+                                    .text = bare ? NULL : record.text,
+                                    .length = record.dropped ? 1 : record.length};
+    return svl_work_finish(change, &outcome, 1);
+}
+
+apr_status_t svl_ended_apply(svl_change_t *change, const svl_ended_load_t *load, int bare)
+{
+    apr_status_t status = APR_SUCCESS;
+    apr_uint32_t i;
+
+    for (i = 0; i < load->count && !status; ++i) {
+        status = apply_one(change, load->places[i], load->words[i], bare);
+    }
+    return status;
+}
+
+void svl_ended_drop(svl_store_t *store, const svl_ended_load_t *load)
+{
+    apr_uint32_t i;
+
+    for (i = 0; i < load->count; ++i) {
+        swap(&store->ended->words[load->places[i]], load->words[i], FREE);
+    }
+}
+
+int svl_ended_mend(svl_store_t *store)
+{
+    apr_uint32_t i;
+    int any = 0;
+
+    for (i = 0; store->ended && i < SVL_ENDED_PLACES; ++i) {
+        apr_uint64_t word = get(&store->ended->words[i]);
+
+        any |= is_full(word);
+        if (word % KINDS == FILLING && !svl_store_owner_lives(store, word / KINDS)) {
+            swap(&store->ended->words[i], word, FREE);
+        }
+    }
+    return any;
+}
+
+apr_status_t svl_ended_copy(const svl_store_t *store, svl_ended_copy_t **list, apr_uint32_t *count)
+{
+    svl_records_outcome_t record;
+    svl_ended_load_t load;
+    apr_uint32_t i;
+
+    *list = NULL;
+    *count = 0;
+    if (!svl_ended_take(store, &load)) {
+        return APR_SUCCESS;
+    }
+    *list = malloc(load.count * sizeof(**list));
+    if (!*list) {
+        return APR_ENOMEM;
+    }
+    for (i = 0; i < load.count; ++i) {
+        *count += !copy_out(store, load.places[i], load.words[i], &(*list)[*count], &record);
+    }
+    return APR_SUCCESS;
+}
