@@ -286,8 +286,11 @@ apr_status_t svl_commit_look(svl_store_t *store, svl_commit_look_t *look, void *
 {
     svl_store_reader_t *reader;
     apr_pool_t *p;
-    apr_status_t status = svl_store_read_begin(&reader, store);
+    apr_status_t status = svl_ended_mend(store) ? svl_commit_nothing(store) : APR_SUCCESS;
 
+    if (!status) {
+        status = svl_store_read_begin(&reader, store);
+    }
     if (status) {
         return status;
     }

@@ -26,7 +26,7 @@ typedef apr_status_t svl_commit_apply_t(svl_change_t *change, void *baton);
  * @param weight bytes that it will write, about */
 apr_status_t svl_commit_run(svl_store_t *store, svl_commit_apply_t *apply, void *baton, apr_size_t weight);
 
-/** Looks for work without a write transaction, since mostly there is none.  @return APR_NOTFOUND then */
+/** Looks for work without a write transaction, since mostly there is none; outcomes that are kept (ended.h) are committed first.  @return APR_NOTFOUND then */
 typedef apr_status_t svl_commit_look_t(svl_store_t *store, MDB_txn *txn, void *baton, apr_pool_t *p);
 apr_status_t svl_commit_look(svl_store_t *store, svl_commit_look_t *look, void *baton);
 

@@ -64,4 +64,34 @@ subtest 'a function that was quick, and hangs' => sub {
     $fleet->stop;
 };
 
+# A node where it hangs can be told from one that is silent, however quick it was before.
+subtest 'a function that was quick, and hangs while all are asked' => sub {
+    my $fleet = Fleet->new(nodes => 3)->start;
+    my ($n1) = $fleet->nodes;
+    my $ask = sub { my ($client, @call) = @_; return $client->call(@call, reply => 'all', timeout => $SOON)->{json} };
+    my $outcomes = sub { my ($json) = @_; return {map { $_ => $json->{outcomes}{$_}{outcome} } keys %{$json->{outcomes}}} };
+    my %ok = map { $_ => 'ok' } $fleet->names;
+    my $client = $n1->client;
+    is_deeply($outcomes->($ask->($client, 'runlog.sleep', [0])), \%ok, 'it is quick') for 1 .. 3;
+
+    my @hanging = map { $n1->client } 1 .. 3;
+    my @ids = map { make_id() } @hanging;
+    my $start = time;
+    for my $i (0 .. $#hanging) {
+        my $body = $client->call_body('runlog.sleep', [2 * $SLOW], reply => 'all', timeout => $SOON);
+        $hanging[$i]->begin($client->message($body, id => $ids[$i]), id => $ids[$i]);
+    }
+    eventually { $fleet->arrived(\@ids) } 2 * $SLOW, 'it hangs on all nodes';
+    is_deeply($outcomes->($ask->($client, 'runlog.note', ['meanwhile'])), \%ok, 'another one does not');
+    is_deeply($outcomes->($ask->($client, 'runlog.sleep', [0])), \%ok, 'nor does this one, elsewhere');
+    for my $answer (map { $_->finish } @hanging) {
+        my $all = $outcomes->($answer->{json});
+        is_deeply($all, {map { $_ => 'pending' } $fleet->names}, 'it is pending on every node') or diag(explain($answer->{json}));
+    }
+    cmp_ok(time - $start, '<', 2 * $SLOW, 'while it still hangs');
+    $fleet->once(\@ids, 'each ran once on each node');
+    is_deeply($outcomes->($ask->($client, 'runlog.sleep', [0])), \%ok, 'afterwards it is quick again');
+    $fleet->stop;
+};
+
 done_testing;

@@ -108,7 +108,6 @@ static void unfinished_work_stays_and_blocks_nothing_behind_it(void **state)
     assert_int_equal(count_log(f->store).calls, 3);
     assert_int_equal(pruned_of(f, "b", EPOCH), 0); /* number 1 is held */
     assert_int_equal(finish_one(f->store, 2, SVL_OUTCOME_OK, "6"), APR_SUCCESS);
-    assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
     assert_int_equal(prune(f, LATER, 100), 3);
     assert_int_equal(pruned_of(f, "b", EPOCH), 6);
     assert_int_equal(count_log(f->store).calls, 0);
