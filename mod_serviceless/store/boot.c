@@ -14,28 +14,32 @@
 #define BOOT_FILE "/proc/sys/kernel/random/boot_id"
 #define UNKNOWN '0' /* stands in the mark where the kernel has no boot id */
 
-/* @return nonzero when the whole of it was read */
+/* @return nonzero when the whole of it was read; else errno says why, 0 for a file that is shorter */
 static int read_file(const char *path, char *bytes, size_t size)
 {
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     ssize_t got = fd < 0 ? -1 : read(fd, bytes, size);
+    int error = got < 0 ? errno : 0;
 
     if (fd >= 0) {
         close(fd);
     }
+    errno = error;
     return got == (ssize_t)size;
 }
 
-void svl_boot_read(char boot[SVL_RECORDS_BOOT])
+apr_status_t svl_boot_read(char boot[SVL_RECORDS_BOOT])
 {
-    if (!read_file(BOOT_FILE, boot, SVL_RECORDS_BOOT)) {
-        memset(boot, 0, SVL_RECORDS_BOOT);
+    if (read_file(BOOT_FILE, boot, SVL_RECORDS_BOOT)) {
+        return APR_SUCCESS;
     }
+    memset(boot, 0, SVL_RECORDS_BOOT);
+    return errno == ENOENT ? APR_SUCCESS : APR_FROM_OS_ERROR(errno);
 }
 
 static void make_mark(char mark[SVL_RECORDS_BOOT + 1])
 {
-    svl_boot_read(mark);
+    (void)svl_boot_read(mark); /* what could not be read counts as unknown */
     if (!mark[0]) {
         memset(mark, UNKNOWN, SVL_RECORDS_BOOT);
     }

@@ -13,8 +13,8 @@
 
 #define SVL_BOOT_MARKER "boot" /**< file that holds the boot id and a newline */
 
-/** Reads the kernel's boot id: all zeros where it has none, so that no change is ever seen. */
-void svl_boot_read(char boot[SVL_RECORDS_BOOT]);
+/** Reads the kernel's boot id: all zeros where it has none, so that no change is ever seen.  @return a failure: zeros, though it may have one */
+apr_status_t svl_boot_read(char boot[SVL_RECORDS_BOOT]);
 
 /** @return nonzero when there is a mark; when there is one of another boot (or one that cannot be read) */
 int svl_boot_is_marked(const char *directory);

@@ -62,7 +62,7 @@ static void take(svl_store_t *store, load_t *load)
     svl_commit_op_t **link = &store->first;
     apr_size_t weight = 0;
     unsigned int count = 0;
-    int takes_ended = 0;
+    int takes_ended;
 
     pthread_mutex_lock(&store->queue);
     while (*link && (!count || (count < SVL_COMMIT_OPS_MAX && weight + (*link)->weight <= SVL_COMMIT_BYTES_MAX))) {
@@ -82,8 +82,8 @@ static void take(svl_store_t *store, load_t *load)
     if (!store->late->failed) {
         load->relayed = store->late->relayed_count;
         load->outcomes = store->late->outcome_count;
-        takes_ended = 1;
     }
+    takes_ended = !store->ended_failed;
     pthread_mutex_unlock(&store->queue);
     if (takes_ended) {
         svl_ended_take(store, &load->ended);
@@ -161,7 +161,13 @@ static apr_status_t run_each(svl_store_t *store, load_t *load)
     int dead;
 
     mdb_reader_check(store->env, &dead); /* a dead reader may be what keeps pages from being used again */
-    load->ended_done = !load->ended.count || !run_alone(store, apply_ended, load) || !run_alone(store, apply_ended_bare, load);
+    if (load->ended.count) {
+        status = run_alone(store, apply_ended, load);
+        if (status == SVL_EFULL) {
+            status = run_alone(store, apply_ended_bare, load);
+        }
+    }
+    load->ended_done = !status;
     for (op = load->ops; op; op = op->next) {
         op->status = run_alone(store, op->apply, op->baton);
         if (op->status && op->status != SVL_EREFUSED) {
@@ -260,9 +266,8 @@ static void lead(svl_store_t *store, const svl_commit_op_t *own)
     if (load.late_done) {
         svl_commit_late_drop(store->late, load.relayed, load.outcomes);
     }
-    if (!load.late_done || !load.ended_done) {
-        store->late->failed = 1;
-    }
+    store->late->failed |= !load.late_done;
+    store->ended_failed |= !load.ended_done;
     next = store->first;
     if (next) {
         next->lead = 1;

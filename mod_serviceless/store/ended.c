@@ -47,6 +47,12 @@ static apr_uint32_t claim(svl_store_t *store)
     return SVL_ENDED_PLACES;
 }
 
+/* What is decided without a run, as that a call has expired, comes after the outcome of a run that is kept already: it is committed. */
+static int has_run(const svl_store_outcome_t *outcome)
+{
+    return outcome->outcome == SVL_OUTCOME_OK || outcome->outcome == SVL_OUTCOME_ERROR;
+}
+
 static void fill(svl_ended_body_t *body, const svl_store_outcome_t *outcome)
 {
     const svl_records_outcome_t record = {.outcome = (unsigned char)outcome->outcome,
@@ -67,11 +73,30 @@ static void fill(svl_ended_body_t *body, const svl_store_outcome_t *outcome)
     }
 }
 
+int svl_ended_holds(const svl_store_t *store, apr_uint64_t position)
+{
+    apr_uint32_t i;
+
+    for (i = 0; store->ended && i < SVL_ENDED_PLACES; ++i) {
+        if (get(&store->ended->words[i]) == position * KINDS + FULL) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* The first outcome of an entry stands: what is kept already, or was and is committed, is not kept again. */
 static int keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uint32_t count)
 {
-    apr_uint32_t places[SVL_ENDED_TOGETHER_MAX], claimed, i;
+    const svl_store_outcome_t *fresh[SVL_ENDED_TOGETHER_MAX];
+    apr_uint32_t places[SVL_ENDED_TOGETHER_MAX], wanted = 0, claimed, i;
 
-    for (claimed = 0; claimed < count; ++claimed) {
+    for (i = 0; i < count; ++i) {
+        if (!svl_ended_holds(store, outcomes[i].position)) {
+            fresh[wanted++] = &outcomes[i];
+        }
+    }
+    for (claimed = 0; claimed < wanted; ++claimed) {
         places[claimed] = claim(store);
         if (places[claimed] == SVL_ENDED_PLACES) {
             break;
@@ -80,13 +105,13 @@ static int keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uin
     for (i = 0; i < claimed; ++i) {
         apr_uint64_t word = FREE;
 
-        if (claimed == count) {
-            fill(&store->ended->bodies[places[i]], &outcomes[i]);
-            word = outcomes[i].position * KINDS + FULL;
+        if (claimed == wanted) {
+            fill(&store->ended->bodies[places[i]], fresh[i]);
+            word = fresh[i]->position * KINDS + FULL;
         }
         put(&store->ended->words[places[i]], word);
     }
-    return claimed == count;
+    return claimed == wanted;
 }
 
 int svl_ended_keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uint32_t count)
@@ -99,7 +124,7 @@ int svl_ended_keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_
         return 0;
     }
     for (i = 0; i < count; ++i) {
-        if (outcomes[i].text && outcomes[i].length > SVL_ENDED_TEXT_MAX) {
+        if (!has_run(&outcomes[i]) || (outcomes[i].text && outcomes[i].length > SVL_ENDED_TEXT_MAX)) {
             return 0;
         }
     }
@@ -107,18 +132,6 @@ int svl_ended_keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_
     kept = keep(store, outcomes, count);
     svl_env_unguard(store, &saved);
     return kept;
-}
-
-int svl_ended_holds(const svl_store_t *store, apr_uint64_t position)
-{
-    apr_uint32_t i;
-
-    for (i = 0; store->ended && i < SVL_ENDED_PLACES; ++i) {
-        if (get(&store->ended->words[i]) == position * KINDS + FULL) {
-            return 1;
-        }
-    }
-    return 0;
 }
 
 apr_uint32_t svl_ended_take(const svl_store_t *store, svl_ended_load_t *load)
@@ -170,6 +183,7 @@ static apr_status_t apply_one(svl_change_t *change, apr_uint32_t place, apr_uint
                                   " holds something that is no outcome, for log position %" APR_UINT64_T_FMT
                                   ": something else wrote there; the call counts as not ended",
                       options->directory, copy.position);
+        swap(&change->store->ended->words[place], word, FREE); /* who takes over is not to believe it */
     }
     if (status) {
         return APR_SUCCESS;
@@ -212,7 +226,7 @@ int svl_ended_mend(svl_store_t *store)
         apr_uint64_t word = get(&store->ended->words[i]);
 
         any |= is_full(word);
-        if (word % KINDS == FILLING && !svl_store_owner_lives(store, word / KINDS)) {
+        if (word != FREE && !is_full(word) && (word % KINDS != FILLING || !svl_store_owner_lives(store, word / KINDS))) {
             swap(&store->ended->words[i], word, FREE);
         }
     }

@@ -48,7 +48,8 @@ typedef struct svl_ended_load_t {
     apr_uint64_t words[SVL_ENDED_PLACES];
 } svl_ended_load_t;
 
-/** Keeps outcomes, all or none.  @return nonzero when they are as safe as if they were committed */
+/** Keeps outcomes of runs, all or none; one whose position has one that is kept is dropped, as by a commit.
+ * @return nonzero when they are as safe as if they were committed */
 int svl_ended_keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uint32_t count);
 
 /** @return nonzero when the outcome of @a position is kept */
@@ -63,7 +64,7 @@ apr_status_t svl_ended_apply(svl_change_t *change, const svl_ended_load_t *load,
 /** Frees what was taken, once committed. */
 void svl_ended_drop(svl_store_t *store, const svl_ended_load_t *load);
 
-/** Frees places whose owner ended while it filled them.  @return nonzero when any is full */
+/** Frees places whose owner ended while it filled them, or that hold nothing that this program wrote.  @return nonzero when any is full */
 int svl_ended_mend(svl_store_t *store);
 
 /** Copies what is kept, for a reader who is about to begin: what is not there is in the log by then, or was never told to anybody.

@@ -125,7 +125,7 @@ apr_status_t svl_store_flush(svl_store_t *store)
     }
     svl_env_guard(store, &saved);
     pthread_mutex_lock(&store->queue);
-    store->late->failed = 0;
+    store->late->failed = store->ended_failed = 0;
     wanted = store->late->relayed_count || store->late->outcome_count;
     pthread_mutex_unlock(&store->queue);
     wanted |= svl_ended_mend(store);

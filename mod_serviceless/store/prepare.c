@@ -249,7 +249,6 @@ static apr_status_t prepare_log(svl_store_t *store, const char **error, apr_pool
         status = make_owners(directory, p);
     }
     if (!status) {
-        svl_running_prepare(store);
         status = svl_opening_give_blocks(&store->options, p);
     }
     if (!status) {
@@ -257,6 +256,7 @@ static apr_status_t prepare_log(svl_store_t *store, const char **error, apr_pool
         status = svl_opening_environment(store, svl_identity_prepare, error, p);
     }
     if (!status) {
+        svl_running_prepare(store);
         status = settle(store, p);
     }
     if (!status) {

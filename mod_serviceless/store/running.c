@@ -19,7 +19,8 @@
 
 /* The first bytes of the file; then what ended.h keeps; then rows. */
 typedef struct header_t {
-    char format[64 - SVL_RECORDS_BOOT];
+    char format[64 - SVL_RECORDS_BOOT - sizeof(apr_uint64_t)];
+    unsigned char created[sizeof(apr_uint64_t)]; /* the log's: positions of another one mean nothing here */
     char boot[SVL_RECORDS_BOOT];
 } header_t;
 
@@ -47,19 +48,25 @@ static int swap(apr_uint64_t *number, apr_uint64_t from, apr_uint64_t to)
     return __atomic_compare_exchange_n(number, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
-static void make_header(header_t *header)
+static apr_status_t make_header(const svl_store_t *store, header_t *header)
 {
     memset(header, 0, sizeof(*header));
     memcpy(header->format, FORMAT, sizeof(FORMAT));
-    svl_boot_read(header->boot);
+    svl_records_put64(header->created, (apr_uint64_t)store->node.created);
+    return svl_boot_read(header->boot);
 }
 
-static int is_ours(int fd)
+/* @return APR_NOTFOUND when it is of another log, boot or format; another failure: that is not known */
+static apr_status_t check_header(const svl_store_t *store, int fd)
 {
     header_t found, expected;
+    apr_status_t status = make_header(store, &expected);
+    ssize_t got = status ? 0 : pread(fd, &found, sizeof(found), 0);
 
-    make_header(&expected);
-    return pread(fd, &found, sizeof(found), 0) == (ssize_t)sizeof(found) && !memcmp(&found, &expected, sizeof(found));
+    if (status || got < 0) {
+        return status ? status : APR_FROM_OS_ERROR(errno);
+    }
+    return got == (ssize_t)sizeof(found) && !memcmp(&found, &expected, sizeof(found)) ? APR_SUCCESS : APR_NOTFOUND;
 }
 
 static int open_file(const char *directory, int flags)
@@ -79,17 +86,21 @@ static void remove_file(const char *directory)
 }
 
 /* Its blocks are there from the beginning, since writing to a mapped hole of a full disk would be a SIGBUS. */
-static apr_status_t make_file(const char *directory, off_t size)
+static apr_status_t make_file(const svl_store_t *store, off_t size)
 {
+    const char *directory = store->options.directory;
     header_t header;
+    apr_status_t status = make_header(store, &header);
     int fd, error;
 
+    if (status) {
+        return status;
+    }
     remove_file(directory);
     fd = open_file(directory, O_RDWR | O_CREAT | O_EXCL);
     if (fd < 0) {
         return APR_FROM_OS_ERROR(errno);
     }
-    make_header(&header);
     error = posix_fallocate(fd, 0, size);
     if (!error && pwrite(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header)) {
         error = errno ? errno : EIO;
@@ -101,26 +112,28 @@ static apr_status_t make_file(const char *directory, off_t size)
     return APR_FROM_OS_ERROR(error);
 }
 
-static apr_status_t give_space(const char *directory, unsigned int processes)
+static apr_status_t give_space(const svl_store_t *store)
 {
-    off_t rows = 3 * (off_t)(processes ? processes : 1), size = (off_t)ROWS_AT;
-    int fd = open_file(directory, O_RDWR), error;
+    off_t rows = 3 * (off_t)(store->options.processes ? store->options.processes : 1), size = (off_t)ROWS_AT;
+    int fd = open_file(store->options.directory, O_RDWR);
+    apr_status_t status = fd < 0 ? APR_NOTFOUND : check_header(store, fd);
 
     size += (rows < ROWS_MAX ? rows : ROWS_MAX) * (off_t)sizeof(row_t);
-    if (fd >= 0 && is_ours(fd)) {
-        error = posix_fallocate(fd, 0, size); /* without it, it stays as large as it is */
-        close(fd);
-        return APR_FROM_OS_ERROR(error);
+    if (!status) {
+        status = APR_FROM_OS_ERROR(posix_fallocate(fd, 0, size)); /* without it, it stays as large as it is */
+    }
+    else if (status == APR_NOTFOUND) {
+        status = make_file(store, size); /* replaced, never cut: others may have it mapped */
     }
     if (fd >= 0) {
         close(fd);
     }
-    return make_file(directory, size); /* replaced, never cut: others may have it mapped */
+    return status;
 }
 
 void svl_running_prepare(const svl_store_t *store)
 {
-    apr_status_t status = give_space(store->options.directory, store->options.processes);
+    apr_status_t status = give_space(store);
 
     if (status) {
         svl_log_write(store->options.log, SVL_LOG_MARK, SVL_LOG_WARNING, status,
@@ -167,23 +180,40 @@ static row_t *claim(const svl_store_t *store, row_t *rows, apr_size_t count)
     return NULL;
 }
 
-void svl_running_open(svl_store_t *store)
+/* What a process lacks for the moment only: others have the file, and keep in it what this one would not see. */
+static int is_passing(apr_status_t status)
+{
+    return APR_STATUS_IS_EMFILE(status) || APR_STATUS_IS_ENFILE(status) || APR_STATUS_IS_ENOMEM(status);
+}
+
+static apr_status_t map_file(svl_store_t *store, int fd)
 {
     struct stat file;
-    int fd = open_file(store->options.directory, store->readonly ? O_RDONLY : O_RDWR);
+    void *mapped;
+    apr_status_t status = check_header(store, fd);
 
-    if (fd >= 0 && is_ours(fd) && !fstat(fd, &file) && file.st_size >= (off_t)ROWS_AT) {
-        int protection = store->readonly ? PROT_READ : PROT_READ | PROT_WRITE;
-        void *mapped = mmap(NULL, (size_t)file.st_size, protection, MAP_SHARED, fd, 0);
-        store->running = mapped == MAP_FAILED ? NULL : mapped;
-        store->running_size = (apr_size_t)file.st_size;
+    if (status || fstat(fd, &file) || file.st_size < (off_t)ROWS_AT) {
+        return status ? status : APR_NOTFOUND;
     }
+    mapped = mmap(NULL, (size_t)file.st_size, store->readonly ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (mapped == MAP_FAILED) {
+        return APR_FROM_OS_ERROR(errno);
+    }
+    store->running = mapped;
+    store->running_size = (apr_size_t)file.st_size;
+    store->ended = (svl_ended_t *)(void *)((char *)mapped + sizeof(header_t));
+    return APR_SUCCESS;
+}
+
+apr_status_t svl_running_open(svl_store_t *store)
+{
+    int fd = open_file(store->options.directory, store->readonly ? O_RDONLY : O_RDWR);
+    apr_status_t status = fd < 0 ? APR_FROM_OS_ERROR(errno) : map_file(store, fd);
+
     if (fd >= 0) {
         close(fd);
     }
-    if (store->running) {
-        store->ended = (svl_ended_t *)(void *)((char *)store->running + sizeof(header_t));
-    }
+    return is_passing(status) ? status : APR_SUCCESS;
 }
 
 void svl_running_claim(svl_store_t *store)

@@ -15,12 +15,13 @@
 #define SVL_RUNNING_FILE "running"
 
 /** For the parent: makes the file, or makes it larger, so that the processes of the options have room three times over (two generations, and the dead
- * that nobody has taken over yet).  A file of another boot or format is replaced, one of this boot never.  A failure
+ * that nobody has taken over yet).  A file of another log, boot or format is replaced, this log's of this boot never.  A failure
  * is only logged: the log can be used all the same. */
 void svl_running_prepare(const svl_store_t *store);
 
-/** Maps the file, before the first transaction: that settles what processes left which are gone. */
-void svl_running_open(svl_store_t *store);
+/** Maps the file, before the first transaction: that settles what processes left which are gone.  Where there is none for this log, the
+ * log is used without it.  @return a failure that will pass: descriptors or memory are lacking, and the file has what others keep there */
+apr_status_t svl_running_open(svl_store_t *store);
 
 /** Takes a row for store->owner.  Without one all its runs count as running once it is dead. */
 void svl_running_claim(svl_store_t *store);

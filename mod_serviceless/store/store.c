@@ -224,7 +224,9 @@ apr_status_t svl_store_open(svl_store_t **result, const svl_store_options_t *opt
         svl_env_guard(store, &saved);
         status = svl_damage_note(store, svl_opening_environment(store, load, &error, p));
         if (!status) {
-            svl_running_open(store);
+            status = svl_running_open(store);
+        }
+        if (!status) {
             status = take_owner(store);
         }
         if (!status) {
@@ -281,7 +283,9 @@ apr_status_t svl_store_open_reader(svl_store_t **result, const char *directory, 
         status = svl_opening_environment(store, load_any, error, p);
     }
     if (!status) {
-        svl_running_open(store);
+        status = svl_running_open(store);
+    }
+    if (!status) {
         *result = store;
         *node = store->node.name;
         return APR_SUCCESS;

@@ -96,6 +96,7 @@ struct svl_store_t {
     apr_size_t queued;    /* bytes that these will write, about */
     unsigned int company; /* transactions for which a lone leader expects others; only the leader reads and writes it */
     svl_commit_late_t *late; /* what goes with the next transaction */
+    int ended_failed;        /* what is kept could not be committed: left alone until the next flush */
     apr_pool_t *scratch;     /* the leader's, cleared after each transaction */
     apr_status_t trouble;    /* the leader's: logged last */
 };

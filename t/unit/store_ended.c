@@ -87,6 +87,42 @@ static void an_outcome_costs_no_transaction_and_is_read_at_once(void **state)
     assert_int_equal(status, 0);
 }
 
+/* As by who looked for calls that have expired before the run ended. */
+static void an_outcome_of_a_run_stands_against_what_is_decided_later(void **state)
+{
+    fixture_t *f = *state;
+    apr_uint64_t position = accept_id(f, "one");
+    svl_ended_t *kept = map_kept(f);
+
+    kept->words[0] = svl_store_owner(f->store) * 4 + 1; /* so that the run's comes to lie behind the next one to be kept */
+    assert_int_equal(finish_one(f->store, position, SVL_OUTCOME_OK, "1"), APR_SUCCESS);
+    kept->words[0] = 0;
+    f->store->ended_next = 0;
+    assert_int_equal(finish_one(f->store, position, SVL_OUTCOME_EXPIRED, NULL), APR_SUCCESS);
+    assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
+    expect_ended(f, position, "1");
+    munmap((char *)kept - HEADER, HEADER + sizeof(*kept));
+}
+
+static void the_first_outcome_stands(void **state)
+{
+    fixture_t *f = *state;
+    apr_uint64_t position = accept_id(f, "one");
+    svl_ended_t *kept = map_kept(f);
+
+    kept->words[0] = svl_store_owner(f->store) * 4 + 1; /* so that the first comes to lie behind the second */
+    f->store->ended_next = 0;
+    assert_int_equal(finish_one(f->store, position, SVL_OUTCOME_OK, "1"), APR_SUCCESS);
+    kept->words[0] = 0;
+    f->store->ended_next = 0;
+    assert_int_equal(finish_one(f->store, position, SVL_OUTCOME_ERROR, "words"), APR_SUCCESS);
+    expect_ended(f, position, "1");
+    assert_int_equal(count_log(f->store).pending, 0);
+    assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
+    expect_ended(f, position, "1");
+    munmap((char *)kept - HEADER, HEADER + sizeof(*kept));
+}
+
 static void end_one(fixture_t *f)
 {
     if (finish_one(f->store, accept_id(f, "one"), SVL_OUTCOME_OK, "\"of the dead\"")) {
@@ -114,6 +150,58 @@ static void an_outcome_outlives_its_process_and_is_not_run_again(void **state)
     expect_ended(f, 1, "\"of the dead\"");
     assert_int_equal(svl_store_take_over(f->store, NULL, NULL, 10, &batches, f->p), APR_SUCCESS);
     assert_int_equal(batches->nelts, 0);
+}
+
+static void accept_two(fixture_t *f)
+{
+    accept_id(f, "one");
+    accept_id(f, "two");
+}
+
+/* Of the calls of a dead process one is kept as ended, which could not be committed, and one place holds nothing. */
+static void who_takes_over_believes_what_is_kept(void **state)
+{
+    fixture_t *f = *state;
+    svl_ended_t *kept = map_kept(f);
+    const svl_store_orphans_t *batch;
+    apr_array_header_t *batches;
+
+    leave_work(f, accept_two);
+    f->store->ended_failed = 1;
+    assert_int_equal(finish_one(f->store, 1, SVL_OUTCOME_OK, "1"), APR_SUCCESS);
+    assert_int_equal(svl_store_take_over(f->store, NULL, NULL, 1, &batches, f->p), APR_SUCCESS);
+    assert_int_equal(batches->nelts, 1);
+    assert_int_equal(APR_ARRAY_IDX(batches, 0, svl_store_orphans_t).runs->nelts, 0);
+    assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
+    expect_ended(f, 1, "1");
+    kept->words[9] = 2 * 4 + 2;
+    kept->bodies[9].length = 1;
+    assert_int_equal(svl_store_take_over(f->store, NULL, NULL, 10, &batches, f->p), APR_SUCCESS);
+    assert_int_equal(batches->nelts, 1);
+    batch = &APR_ARRAY_IDX(batches, 0, svl_store_orphans_t);
+    assert_int_equal(batch->runs->nelts, 1);
+    assert_int_equal(APR_ARRAY_IDX(batch->runs, 0, svl_store_orphan_t).position, 2);
+    munmap((char *)kept - HEADER, HEADER + sizeof(*kept));
+}
+
+static void what_another_log_kept_means_nothing(void **state)
+{
+    fixture_t *f = *state;
+    apr_uint64_t position = accept_id(f, "one");
+    pid_t pid;
+    int status;
+
+    assert_int_equal(unlink(path_of(f, "data.mdb")), 0); /* while it is used; its processes still have the old file */
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) { /* as the server does that is started again, gracefully */
+        prepare_log(f);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    assert_int_equal(finish_one(f->store, position, SVL_OUTCOME_OK, "\"of the other\""), APR_SUCCESS);
+    assert_int_equal(count_places(f), 0); /* of the file that is there now, for the new log */
 }
 
 static void what_has_no_place_is_committed(void **state)
@@ -233,7 +321,8 @@ static void kill_9_leaves_every_outcome_that_was_told(void **state)
     apr_array_header_t *told = apr_array_make(f->p, 10000, sizeof(apr_uint64_t));
     apr_uint64_t position;
     pid_t pids[PROCESSES];
-    int ends[2], i, status;
+    apr_array_header_t *batches;
+    int ends[2], i, status, runs = 0;
 
     close_log(f);
     assert_int_equal(pipe(ends), 0);
@@ -256,11 +345,16 @@ static void kill_9_leaves_every_outcome_that_was_told(void **state)
     }
     close(ends[0]);
     open_log(f);
+    assert_int_equal(svl_store_take_over(f->store, NULL, NULL, 100000, &batches, f->p), APR_SUCCESS);
+    for (i = 0; i < batches->nelts; ++i) {
+        runs += APR_ARRAY_IDX(batches, i, svl_store_orphans_t).runs->nelts;
+    }
+    assert_true(runs <= PROCESSES * THREADS);
     for (i = 0; i < told->nelts; ++i) {
         position = APR_ARRAY_IDX(told, i, apr_uint64_t);
         expect_ended(f, position, apr_psprintf(f->p, "%" APR_UINT64_T_FMT, position));
     }
-    assert_true(count_log(f->store).pending <= PROCESSES * THREADS);
+    assert_int_equal(count_log(f->store).pending, runs);
     assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
     assert_int_equal(count_places(f), 0);
 }
@@ -269,6 +363,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(an_outcome_costs_no_transaction_and_is_read_at_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_outcome_of_a_run_stands_against_what_is_decided_later, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_first_outcome_stands, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_takes_over_believes_what_is_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_another_log_kept_means_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_outcome_outlives_its_process_and_is_not_run_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_has_no_place_is_committed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(places_that_hold_nothing_come_back, set_up, tear_down),
