@@ -106,21 +106,25 @@ subtest 'reply all waits for all children of all nodes' => sub {
               'a node with a child in which it fails has an error');
 };
 
-subtest 'one child in which it fails is enough' => sub {
-    my $fleet = table_fleet(nodes => 1)->start;
-    my ($node) = $fleet->nodes;
-    my @pids = several($node);
-    my $id = make_id();
-    my $call = [0 + $pids[0]];
-    $node->call('table.fail', $call, id => $id, reply => 'accepted');
-    my $outcome;
-    eventually { $outcome = outcome($node, 'table.fail', $call, $id); $outcome->{outcome} eq 'error' } 10, 'the outcome is error';
-    is($outcome->{detail}, 'no such table', 'with the words of the function');
-    eventually { ran_in_all($node, $id, @pids) } 10, 'it ran in all children nevertheless';
-    eventually {
-        return ($node->status->{functions}{'table.fail'}{calls}{error} // 0) == 1;
-    } 10, 'and counts as one call';
-};
+for my $durability (qw(fsync async)) {
+    subtest "one child in which it fails is enough, $durability" => sub {
+        my $fleet = table_fleet(nodes => 1, durability => $durability)->start;
+        my ($node) = $fleet->nodes;
+        my @pids = several($node);
+        for my $pid (@pids) {
+            my ($id, $call, $outcome) = (make_id(), [0 + $pid]);
+            $node->call('table.fail', $call, id => $id, reply => 'accepted');
+            eventually { $outcome = outcome($node, 'table.fail', $call, $id); $outcome->{outcome} eq 'error' } 10, "$pid: the outcome is error";
+            is($outcome->{detail}, 'no such table', 'with the words of the function');
+            eventually { ran_in_all($node, $id, @pids) } 10, 'it ran in all children nevertheless';
+            $node->call('table.reload', []); # takes along what waits to be written
+            is(outcome($node, 'table.fail', $call, $id)->{outcome}, 'error', 'and stays an error');
+        }
+        eventually {
+            return ($node->status->{functions}{'table.fail'}{calls}{error} // 0) == @pids;
+        } 10, 'each counts as one call';
+    };
+}
 
 subtest 'a child that ends in it is named, and the others go on' => sub {
     my $fleet = table_fleet(nodes => 1, crashes => 1)->start;
