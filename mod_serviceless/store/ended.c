@@ -11,21 +11,6 @@
 /* The lowest bits of a word; the others are an owner or a position. */
 enum { FREE = 0, FILLING = 1, FULL = 2, KINDS = 4 };
 
-static apr_uint64_t get(const apr_uint64_t *word)
-{
-    return __atomic_load_n(word, __ATOMIC_ACQUIRE);
-}
-
-static void put(apr_uint64_t *word, apr_uint64_t value)
-{
-    __atomic_store_n(word, value, __ATOMIC_RELEASE);
-}
-
-static int swap(apr_uint64_t *word, apr_uint64_t from, apr_uint64_t to)
-{
-    return __atomic_compare_exchange_n(word, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-}
-
 static int is_full(apr_uint64_t word)
 {
     return word % KINDS == FULL;
@@ -39,8 +24,8 @@ static apr_uint32_t claim(svl_store_t *store)
     for (i = 0; i < SVL_ENDED_PLACES; ++i) {
         apr_uint32_t place = (from + i) % SVL_ENDED_PLACES;
 
-        if (get(&store->ended->words[place]) == FREE
-            && swap(&store->ended->words[place], FREE, store->owner * KINDS + FILLING)) {
+        if (svl_running_get(&store->ended->words[place]) == FREE
+            && svl_running_swap(&store->ended->words[place], FREE, store->owner * KINDS + FILLING)) {
             return place;
         }
     }
@@ -67,9 +52,9 @@ static void fill(svl_ended_body_t *body, const svl_store_outcome_t *outcome)
         memcpy((unsigned char *)made.record + SVL_RECORDS_OUTCOME_SIZE, outcome->text, length);
     }
     length += SVL_RECORDS_OUTCOME_SIZE;
-    put(&body->length, length);
+    svl_running_put(&body->length, length);
     for (i = 0; i * sizeof(made.record[0]) < length; ++i) {
-        put(&body->record[i], made.record[i]);
+        svl_running_put(&body->record[i], made.record[i]);
     }
 }
 
@@ -78,7 +63,7 @@ int svl_ended_holds(const svl_store_t *store, apr_uint64_t position)
     apr_uint32_t i;
 
     for (i = 0; store->ended && i < SVL_ENDED_PLACES; ++i) {
-        if (get(&store->ended->words[i]) == position * KINDS + FULL) {
+        if (svl_running_get(&store->ended->words[i]) == position * KINDS + FULL) {
             return 1;
         }
     }
@@ -109,7 +94,7 @@ static int keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uin
             fill(&store->ended->bodies[places[i]], fresh[i]);
             word = fresh[i]->position * KINDS + FULL;
         }
-        put(&store->ended->words[places[i]], word);
+        svl_running_put(&store->ended->words[places[i]], word);
     }
     return claimed == wanted;
 }
@@ -140,7 +125,7 @@ apr_uint32_t svl_ended_take(const svl_store_t *store, svl_ended_load_t *load)
 
     load->count = 0;
     for (i = 0; store->ended && i < SVL_ENDED_PLACES; ++i) {
-        apr_uint64_t word = get(&store->ended->words[i]);
+        apr_uint64_t word = svl_running_get(&store->ended->words[i]);
 
         if (is_full(word)) {
             load->places[load->count] = i;
@@ -159,14 +144,14 @@ static apr_status_t copy_out(const svl_store_t *store, apr_uint32_t place, apr_u
     apr_size_t i;
 
     copy->position = word / KINDS;
-    copy->body.length = get(&body->length);
+    copy->body.length = svl_running_get(&body->length);
     if (copy->body.length <= SVL_ENDED_RECORD_MAX) {
         for (i = 0; i * sizeof(body->record[0]) < copy->body.length; ++i) {
-            copy->body.record[i] = get(&body->record[i]);
+            copy->body.record[i] = svl_running_get(&body->record[i]);
         }
         status = svl_records_get_outcome(record, copy->body.record, copy->body.length);
     }
-    return get(&store->ended->words[place]) == word ? status : APR_NOTFOUND;
+    return svl_running_get(&store->ended->words[place]) == word ? status : APR_NOTFOUND;
 }
 
 static apr_status_t apply_one(svl_change_t *change, apr_uint32_t place, apr_uint64_t word, int bare)
@@ -183,7 +168,7 @@ static apr_status_t apply_one(svl_change_t *change, apr_uint32_t place, apr_uint
                                   " holds something that is no outcome, for log position %" APR_UINT64_T_FMT
                                   ": something else wrote there; the call counts as not ended",
                       options->directory, copy.position);
-        swap(&change->store->ended->words[place], word, FREE); /* who takes over is not to believe it */
+        svl_running_swap(&change->store->ended->words[place], word, FREE); /* who takes over is not to believe it */
     }
     if (status) {
         return APR_SUCCESS;
@@ -213,7 +198,7 @@ void svl_ended_drop(svl_store_t *store, const svl_ended_load_t *load)
     apr_uint32_t i;
 
     for (i = 0; i < load->count; ++i) {
-        swap(&store->ended->words[load->places[i]], load->words[i], FREE);
+        svl_running_swap(&store->ended->words[load->places[i]], load->words[i], FREE);
     }
 }
 
@@ -223,11 +208,11 @@ int svl_ended_mend(svl_store_t *store)
     int any = 0;
 
     for (i = 0; store->ended && i < SVL_ENDED_PLACES; ++i) {
-        apr_uint64_t word = get(&store->ended->words[i]);
+        apr_uint64_t word = svl_running_get(&store->ended->words[i]);
 
         any |= is_full(word);
         if (word != FREE && !is_full(word) && (word % KINDS != FILLING || !svl_store_owner_lives(store, word / KINDS))) {
-            swap(&store->ended->words[i], word, FREE);
+            svl_running_swap(&store->ended->words[i], word, FREE);
         }
     }
     return any;

@@ -33,21 +33,6 @@ typedef struct row_t {
 
 #define ROWS_AT (sizeof(header_t) + sizeof(svl_ended_t))
 
-static apr_uint64_t get(const apr_uint64_t *number)
-{
-    return __atomic_load_n(number, __ATOMIC_ACQUIRE);
-}
-
-static void put(apr_uint64_t *number, apr_uint64_t value)
-{
-    __atomic_store_n(number, value, __ATOMIC_RELEASE);
-}
-
-static int swap(apr_uint64_t *number, apr_uint64_t from, apr_uint64_t to)
-{
-    return __atomic_compare_exchange_n(number, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
-}
-
 static apr_status_t make_header(const svl_store_t *store, header_t *header)
 {
     memset(header, 0, sizeof(*header));
@@ -154,7 +139,7 @@ static row_t *rows_of(const svl_store_t *store, apr_size_t *count)
 static void forget(row_t *rows, apr_size_t count, apr_uint64_t owner)
 {
     for (apr_size_t i = 0; i < count; i++) {
-        swap(&rows[i].owner, owner, 0);
+        svl_running_swap(&rows[i].owner, owner, 0);
     }
 }
 
@@ -168,11 +153,11 @@ static row_t *claim(const svl_store_t *store, row_t *rows, apr_size_t count)
 {
     for (apr_size_t i = 0; i < count; i++) {
         row_t *row = row_at(rows, count, store->owner, i);
-        apr_uint64_t held = get(&row->owner);
-        if ((!held || !svl_store_owner_lives(store, held)) && swap(&row->owner, held, store->owner)) {
-            put(&row->more, 0); /* released one by one: who sees one of them cleared sees the new owner too */
+        apr_uint64_t held = svl_running_get(&row->owner);
+        if ((!held || !svl_store_owner_lives(store, held)) && svl_running_swap(&row->owner, held, store->owner)) {
+            svl_running_put(&row->more, 0); /* released one by one: who sees one of them cleared sees the new owner too */
             for (apr_size_t j = 0; j < WIDTH; j++) {
-                put(&row->positions[j], 0);
+                svl_running_put(&row->positions[j], 0);
             }
             return row;
         }
@@ -246,7 +231,7 @@ static apr_uint64_t *note(apr_uint64_t *places, apr_uint32_t count, apr_uint32_t
 {
     for (apr_uint32_t i = 0; i < count; i++) {
         apr_uint64_t *place = &places[(from + i) % count];
-        if (get(place) == 0 && swap(place, 0, position)) {
+        if (svl_running_get(place) == 0 && svl_running_swap(place, 0, position)) {
             return place;
         }
     }
@@ -256,7 +241,7 @@ static apr_uint64_t *note(apr_uint64_t *places, apr_uint32_t count, apr_uint32_t
 static int drop(apr_uint64_t *places, apr_uint32_t count, apr_uint64_t position)
 {
     for (apr_uint32_t i = 0; i < count; i++) {
-        if (swap(&places[i], position, 0)) {
+        if (svl_running_swap(&places[i], position, 0)) {
             return 1;
         }
     }
@@ -288,7 +273,7 @@ void svl_store_running_end(svl_store_t *store, apr_uint64_t *mark)
         return;
     }
     if (mark != &row->more) {
-        put(mark, 0);
+        svl_running_put(mark, 0);
     }
     if (mark < row->positions || mark >= row->positions + WIDTH) {
         __atomic_sub_fetch(&row->more, 1, __ATOMIC_ACQ_REL);
@@ -302,7 +287,7 @@ void svl_running_drop(svl_store_t *store, apr_uint64_t position)
     if (!row || drop(row->positions, WIDTH, position)) {
         return;
     }
-    if (get(&row->more) && drop(store->row_more, SVL_RUNNING_MORE, position)) {
+    if (svl_running_get(&row->more) && drop(store->row_more, SVL_RUNNING_MORE, position)) {
         __atomic_sub_fetch(&row->more, 1, __ATOMIC_ACQ_REL);
     }
 }
@@ -310,11 +295,11 @@ void svl_running_drop(svl_store_t *store, apr_uint64_t position)
 static int is_in(const row_t *row, apr_uint64_t position)
 {
     for (apr_uint32_t i = 0; i < WIDTH; i++) {
-        if (get(&row->positions[i]) == position) {
+        if (svl_running_get(&row->positions[i]) == position) {
             return 1;
         }
     }
-    return get(&row->more) != 0;
+    return svl_running_get(&row->more) != 0;
 }
 
 int svl_store_was_running(void *baton, apr_uint64_t owner, apr_uint64_t position)
@@ -325,9 +310,11 @@ int svl_store_was_running(void *baton, apr_uint64_t owner, apr_uint64_t position
 
     for (apr_size_t i = 0; i < count; i++) {
         const row_t *row = row_at(rows, count, owner, i);
-        if (get(&row->owner) == owner) {
+        if (svl_running_get(&row->owner) == owner) {
             int in = is_in(row, position);
-            return in || get(&row->owner) != owner; /* a new process may have taken the row meanwhile, and cleared it */
+            return in
+                   || svl_running_get(&row->owner)
+                          != owner; /* a new process may have taken the row meanwhile, and cleared it */
         }
     }
     return 1;

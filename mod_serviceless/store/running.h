@@ -14,6 +14,22 @@
 
 #define SVL_RUNNING_FILE "running"
 
+/** The numbers of the file, which other processes and threads change. */
+static inline apr_uint64_t svl_running_get(const apr_uint64_t *number)
+{
+    return __atomic_load_n(number, __ATOMIC_ACQUIRE);
+}
+
+static inline void svl_running_put(apr_uint64_t *number, apr_uint64_t value)
+{
+    __atomic_store_n(number, value, __ATOMIC_RELEASE);
+}
+
+static inline int svl_running_swap(apr_uint64_t *number, apr_uint64_t from, apr_uint64_t to)
+{
+    return __atomic_compare_exchange_n(number, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
 /** For the parent: makes the file, or makes it larger, so that the processes of the options have room three times over (two generations, and the dead
  * that nobody has taken over yet).  A file of another log, boot or format is replaced, this log's of this boot never.  A failure
  * is only logged: the log can be used all the same. */
