@@ -5,9 +5,9 @@
  *
  * Who comes when nobody commits leads: lets others go first for as long as they join, begins the write transaction (here it
  * waits for other processes, and meanwhile the queue grows), takes what is queued, applies and commits it, hands the lead to
- * the next who waits, and wakes those who are done, each by its own semaphore.  The idea is LevelDB's writer queue.  An
- * operation that fails after it wrote spoils the transaction; then each is done again in one of its own, and gets its own
- * status.
+ * the next who waits, and wakes those who are done, each by its own semaphore.  Every transaction begins with the outcomes that are
+ * kept beside the log (ended.h).  The idea is LevelDB's writer queue.  An operation that fails after it wrote spoils the
+ * transaction; then each is done again in one of its own, and gets its own status.
  */
 #ifndef SVL_STORE_COMMIT_H
 #define SVL_STORE_COMMIT_H

@@ -52,6 +52,7 @@ static void fill(svl_ended_body_t *body, const svl_store_outcome_t *outcome)
         memcpy((unsigned char *)made.record + SVL_RECORDS_OUTCOME_SIZE, outcome->text, length);
     }
     length += SVL_RECORDS_OUTCOME_SIZE;
+    memset((unsigned char *)made.record + length, 0, sizeof(made.record) - length); /* no bytes of the stack into a file */
     svl_running_put(&body->length, length);
     for (i = 0; i * sizeof(made.record[0]) < length; ++i) {
         svl_running_put(&body->record[i], made.record[i]);
