@@ -34,6 +34,14 @@ sub outcome {
     return $node->call($function, $args, id => $id)->{json}{outcome} // '';
 }
 
+# Each of @pids ran the call or began after it, and one at least did run it.
+sub told {
+    my ($node, $id, @pids) = @_;
+    my %ran = ran($node, $id);
+    my %after = began_after($node, $id, @pids);
+    return (grep { $ran{$_} } @pids) && !grep { !$ran{$_} && !$after{$_} } @pids;
+}
+
 # A call on $node runs in all of its children, and its outcome is ok.
 sub works {
     my ($node, $name) = @_;
@@ -69,7 +77,7 @@ subtest 'a function that is loaded later' => sub {
     is($answer->{outcomes}{n2}{outcome}, 'unknown-function', 'a node without it says so');
     edit_conf($two, sub { $_ = $whole });
     $two->graceful;
-    eventually { my %ran = ran($two, $id); %ran && !grep { !$ran{$_} } living($two) } 20, 'once it is there, every child runs the call that waited';
+    eventually { told($two, $id, living($two)) } 20, 'once it is there, every child runs the call that waited';
     eventually { outcome($two, 'table.reload', [], $id) eq 'ok' } 10, 'and it has its outcome';
 };
 
@@ -82,13 +90,7 @@ subtest 'the whole server is killed' => sub {
     $node->kill9;
     $node->start;
     my @new = renewed($node, $slow, @old);
-    eventually {
-        my %ran = ran($node, $id);
-        my %after = began_after($node, $id);
-        return (grep { $ran{$_} } @new) && !grep { !$ran{$_} && !$after{$_} } @new;
-    } 20, 'those children that live then run what was not settled';
-    my %after = began_after($node, $id);
-    diag("began after it had run: $_") for grep { $after{$_} } @new;
+    eventually { told($node, $id, @new) } 20, 'those children that live then run what was not settled';
     eventually { outcome($node, 'table.sleep', [20, 0 + $slow], $id) eq 'ok' } 10, 'and it has its outcome';
 };
 

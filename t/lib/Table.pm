@@ -57,13 +57,14 @@ sub began {
     return map { $_->[1] => 1 } grep { $_->[0] eq 'began' } _lines($node);
 }
 
-# The children that began when a call had run for the last time, so that it is no news to them: (pid => 1).
+# The children that began when a call had run in one of @among, so that it is no news to them: (pid => 1).
 sub began_after {
-    my ($node, $id) = @_;
-    my %after;
+    my ($node, $id, @among) = @_;
+    my %among = map { $_ => 1 } @among;
+    my ($has_run, %after);
     for (_lines($node)) {
-        if ($_->[0] eq 'began') { $after{$_->[1]} = 1 }
-        elsif ($_->[2] eq $id) { %after = () }
+        if ($_->[0] eq 'began') { $after{$_->[1]} = 1 if $has_run }
+        else { $has_run ||= $_->[2] eq $id && $among{$_->[1]} }
     }
     return %after;
 }
