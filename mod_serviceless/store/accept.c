@@ -5,8 +5,10 @@
 #include <apr_strings.h>
 
 #include "../core/fault.h"
+#include "accept.h"
 #include "commit.h"
 #include "epoch.h"
+#include "recent.h"
 #include "same.h"
 #include "work.h"
 
@@ -31,16 +33,16 @@ static apr_int64_t expiry(const svl_store_entry_t *entry)
     return entry->ttl > (APR_INT64_MAX - entry->issued) / 1000 ? APR_INT64_MAX : entry->issued + entry->ttl * 1000;
 }
 
-/* The number will be held, so the stream is not pruned up to it any more.  A stamp in the future makes it no newer than now: until
- * then its stream would supersede the ones that come after it. */
-static apr_status_t cover(svl_change_t *change, svl_change_stream_t *stream, const svl_store_entry_t *entry, apr_time_t now)
+/* A stamp in the future makes it no newer than now: until then its stream would supersede the ones that come after it. */
+apr_status_t svl_accept_cover(svl_change_t *change, svl_change_stream_t *stream, apr_uint64_t seq, apr_int64_t issued,
+                              apr_time_t now)
 {
-    apr_int64_t issued = entry->issued < now / 1000 ? entry->issued : now / 1000;
-    apr_status_t status = svl_vector_add(stream->numbers, entry->seq);
+    apr_status_t status = svl_vector_add(stream->numbers, seq);
 
-    if (stream->pruned >= entry->seq) {
-        stream->pruned = entry->seq - 1;
+    if (stream->pruned >= seq) {
+        stream->pruned = seq - 1;
     }
+    issued = issued < now / 1000 ? issued : now / 1000;
     if (stream->latest < issued) {
         stream->latest = issued;
     }
@@ -49,34 +51,49 @@ static apr_status_t cover(svl_change_t *change, svl_change_stream_t *stream, con
     return status;
 }
 
-/* Appends the record of an entry at the next position: its line, or for a refused one its id. */
-static apr_status_t append(svl_change_t *change, const svl_change_stream_t *stream, svl_store_entry_t *entry,
-                           unsigned char flags, apr_time_t now)
+static apr_status_t cover(svl_change_t *change, svl_change_stream_t *stream, const svl_store_entry_t *entry, apr_time_t now)
 {
-    svl_records_call_t call = {now, entry->issued, expiry(entry), entry->seq, stream->number, flags, NULL, 0};
-    unsigned char key[SVL_RECORDS_POSITION_SIZE], number[SVL_RECORDS_NUMBER_SIZE], *room;
+    return svl_accept_cover(change, stream, entry->seq, entry->issued, now);
+}
+
+apr_size_t svl_accept_record(unsigned char *room, const svl_store_entry_t *entry, apr_uint32_t stream, unsigned char flags,
+                             apr_time_t now)
+{
+    svl_records_call_t call = {now, entry->issued, expiry(entry), entry->seq, stream, flags, NULL, 0};
     char stamp[SVL_CALL_STAMP_MAX];
     apr_size_t stamp_length = is_own(entry) ? svl_call_stamp(stamp, entry->stamped, entry->seq) : 0;
     apr_size_t tail_length = is_own(entry) ? entry->draft.tail_length : 0;
     const char *head = flags & SVL_RECORDS_CALL_REFUSED ? entry->id : entry->draft.head;
     apr_size_t head_length = flags & SVL_RECORDS_CALL_REFUSED ? strlen(entry->id) : entry->draft.head_length;
+
+    if (room) {
+        svl_records_put_call(room, &call);
+        room += SVL_RECORDS_CALL_SIZE;
+        memcpy(room, head, head_length);
+        memcpy(room + head_length, stamp, stamp_length);
+    }
+    if (room && tail_length) {
+        memcpy(room + head_length + stamp_length, entry->draft.tail, tail_length);
+    }
+    return SVL_RECORDS_CALL_SIZE + head_length + stamp_length + tail_length;
+}
+
+/* Appends the record of an entry at the next position. */
+static apr_status_t append(svl_change_t *change, const svl_change_stream_t *stream, svl_store_entry_t *entry,
+                           unsigned char flags, apr_time_t now)
+{
+    unsigned char key[SVL_RECORDS_POSITION_SIZE], number[SVL_RECORDS_NUMBER_SIZE], *room;
     apr_status_t status;
 
     entry->position = ++change->state.last;
     change->state_changed = 1;
     svl_records_put64(key, entry->position);
     status = svl_change_reserve(change, SVL_TABLE_CALLS, key, sizeof(key), MDB_APPEND,
-                                SVL_RECORDS_CALL_SIZE + head_length + stamp_length + tail_length, &room);
+                                svl_accept_record(NULL, entry, stream->number, flags, now), &room);
     if (status) {
         return status;
     }
-    svl_records_put_call(room, &call);
-    room += SVL_RECORDS_CALL_SIZE;
-    memcpy(room, head, head_length);
-    memcpy(room + head_length, stamp, stamp_length);
-    if (tail_length) {
-        memcpy(room + head_length + stamp_length, entry->draft.tail, tail_length);
-    }
+    svl_accept_record(room, entry, stream->number, flags, now);
     svl_records_put_number(number, stream->number, entry->seq);
     status = svl_change_put(change, SVL_TABLE_NUMBERS, number, sizeof(number), key, sizeof(key));
     return status || !entry->every || flags & ~SVL_RECORDS_CALL_UNROUTED
@@ -294,7 +311,7 @@ static apr_status_t accept_batch(svl_change_t *change, svl_store_batch_t *batch,
             states[batch->appended++] = SVL_RECORDS_RUN_NONE;
         }
     }
-    status = svl_work_add(change, batch, states, now);
+    status = svl_work_add(change, batch, states, change->store->owner, now);
     for (i = 0; refusals && i < batch->count && !status; ++i) {
         if (is_refusal(&batch->entries[i])) {
             status = record_refusal(change, &batch->entries[i], now);
@@ -377,5 +394,6 @@ apr_status_t svl_store_accept(svl_store_t *store, svl_store_batch_t *batches, ap
             }
         }
     }
-    return svl_commit_run(store, apply_accept, &accept, accept.weight);
+    return svl_recent_keep(store, batches, count, now) ? APR_SUCCESS
+                                                       : svl_commit_run(store, apply_accept, &accept, accept.weight);
 }

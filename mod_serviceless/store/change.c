@@ -7,6 +7,7 @@
 
 #include "../core/fault.h"
 #include "damage.h"
+#include "recent.h"
 
 #define STREAMS_LISTED 8 /* so many are found faster in a list than by hashing; a child accepts own calls of few sets */
 
@@ -33,17 +34,12 @@ static void publish_epoch(const svl_change_t *change)
     }
 }
 
-apr_status_t svl_change_begin(svl_change_t *change, svl_store_t *store)
+static apr_status_t begin(svl_change_t *change)
 {
+    svl_store_t *store = change->store;
     apr_status_t status;
     int tries, rc = MDB_PANIC;
 
-    memset(change, 0, sizeof(*change));
-    change->store = store;
-    change->pool = store->scratch;
-    if (svl_damage_known(store)) {
-        return SVL_EDAMAGED;
-    }
     for (tries = 0; tries < 2; ++tries) {
         if (store->env) {
             rc = mdb_txn_begin(store->env, NULL, 0, &change->txn);
@@ -56,18 +52,36 @@ apr_status_t svl_change_begin(svl_change_t *change, svl_store_t *store)
             return status;
         }
     }
-    if (!rc) {
-        rc = svl_env_whole(store);
-        status = rc ? svl_env_status(rc) : load_state(change);
-        if (status) {
-            svl_change_abort(change);
-        }
-        else {
-            publish_epoch(change);
-        }
+    return svl_env_status(rc);
+}
+
+apr_status_t svl_change_begin(svl_change_t *change, svl_store_t *store)
+{
+    apr_status_t status;
+    int rc;
+
+    memset(change, 0, sizeof(*change));
+    change->store = store;
+    change->pool = store->scratch;
+    if (svl_damage_known(store)) {
+        return SVL_EDAMAGED;
+    }
+    svl_recent_lock(store);
+    status = begin(change);
+    if (status) {
+        svl_recent_unlock(store);
         return status;
     }
-    return svl_env_status(rc);
+    rc = svl_env_whole(store);
+    status = rc ? svl_env_status(rc) : load_state(change);
+    if (!status) {
+        publish_epoch(change);
+        status = svl_recent_apply(change);
+    }
+    if (status) {
+        svl_change_abort(change);
+    }
+    return status;
 }
 
 static apr_status_t forget_stream(svl_change_t *change, const svl_change_stream_t *stream)
@@ -127,7 +141,7 @@ apr_status_t svl_change_commit(svl_change_t *change)
     unsigned char state[SVL_RECORDS_STATE_SIZE];
     svl_change_stream_t *stream;
     apr_status_t status = APR_SUCCESS;
-    int rc;
+    int rc, room;
 
     for (stream = change->streams; stream && !status; stream = stream->next) {
         if (stream->changed) {
@@ -142,11 +156,19 @@ apr_status_t svl_change_commit(svl_change_t *change)
         svl_change_abort(change);
         return status;
     }
+    room = change->store->recent && svl_change_room(change, SVL_RECENT_ROOM);
     rc = mdb_txn_commit(change->txn);
     if (!rc) {
         publish_epoch(change);
         tell_superseded(change);
     }
+    if (change->store->recent && !rc) {
+        svl_recent_settled(change, room);
+    }
+    else if (change->store->recent) {
+        svl_recent_suspend(change->store);
+    }
+    svl_recent_unlock(change->store);
     apr_pool_clear(change->pool);
     return svl_env_status(rc);
 }
@@ -154,6 +176,7 @@ apr_status_t svl_change_commit(svl_change_t *change)
 void svl_change_abort(svl_change_t *change)
 {
     mdb_txn_abort(change->txn);
+    svl_recent_unlock(change->store);
     apr_pool_clear(change->pool);
 }
 
@@ -290,17 +313,23 @@ static apr_status_t load_stream(svl_change_t *change, svl_change_stream_t *strea
     return status ? SVL_EDAMAGED : APR_SUCCESS;
 }
 
-apr_status_t svl_change_stream(svl_change_t *change, const char *origin, const char *set, const char *epoch,
-                               svl_change_stream_t **stream)
+apr_size_t svl_change_name(char name[SVL_CHANGE_NAME_SIZE], const char *origin, const char *set, const char *epoch)
 {
-    char name[SVL_NAME_STREAM_MAX + 1], *end = name;
+    char *end = apr_cpystrn(name, origin, SVL_NAME_NODE_MAX + 1);
 
-    end = apr_cpystrn(end, origin, SVL_NAME_NODE_MAX + 1);
     *end++ = '/';
     end = apr_cpystrn(end, set, SVL_NAME_NODE_MAX + 1);
     *end++ = '/';
-    end = apr_cpystrn(end, epoch, SVL_NAME_EPOCH + 1);
-    return svl_change_stream_named(change, name, (apr_size_t)(end - name), stream);
+    return (apr_size_t)(apr_cpystrn(end, epoch, SVL_NAME_EPOCH + 1) - name);
+}
+
+apr_status_t svl_change_stream(svl_change_t *change, const char *origin, const char *set, const char *epoch,
+                               svl_change_stream_t **stream)
+{
+    char name[SVL_CHANGE_NAME_SIZE];
+    apr_size_t length = svl_change_name(name, origin, set, epoch);
+
+    return svl_change_stream_named(change, name, length, stream);
 }
 
 apr_status_t svl_change_stream_named(svl_change_t *change, const char *name, apr_size_t length, svl_change_stream_t **stream)

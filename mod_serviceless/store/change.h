@@ -32,15 +32,15 @@ typedef struct svl_change_t {
     svl_records_state_t state;
     int state_changed;
     const char *superseded; /* why the present epoch was begun in this transaction, if it was */
-    apr_uint64_t writes;  /* how much was written: an operation that wrote nothing failed cleanly */
-    apr_uint64_t planned; /* bytes that the operations applied so far asked for */
+    apr_uint64_t writes;    /* how much was written: an operation that wrote nothing failed cleanly */
+    apr_uint64_t planned;   /* bytes that the operations applied so far asked for */
     svl_change_stream_t *streams;
     svl_change_stream_t *last; /* used last */
     apr_hash_t *by_name;       /* of streams, once there are many */
     unsigned int stream_count;
 } svl_change_t;
 
-/** Begins; waits for other processes' transactions.  For the leader.
+/** Begins, with the calls that are kept beside the log (recent.h); waits for other processes' transactions.  For the leader.
  * @return APR_SUCCESS, or why the log cannot be written */
 apr_status_t svl_change_begin(svl_change_t *change, svl_store_t *store);
 
@@ -65,6 +65,10 @@ apr_status_t svl_change_reserve(svl_change_t *change, svl_table_e table, const v
 /** The same for a value that is a position.  @return also SVL_EDAMAGED */
 apr_status_t svl_change_position(svl_change_t *change, svl_table_e table, const void *key, apr_size_t length,
                                  apr_uint64_t *position);
+
+#define SVL_CHANGE_NAME_SIZE (SVL_NAME_STREAM_MAX + 1)
+/** Writes origin/set/epoch, terminated.  @return its length */
+apr_size_t svl_change_name(char name[SVL_CHANGE_NAME_SIZE], const char *origin, const char *set, const char *epoch);
 
 /** Finds or makes a stream. */
 apr_status_t svl_change_stream(svl_change_t *change, const char *origin, const char *set, const char *epoch,

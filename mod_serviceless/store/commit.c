@@ -11,6 +11,7 @@
 #include "../core/pool.h"
 #include "damage.h"
 #include "ended.h"
+#include "recent.h"
 #include "running.h"
 #include "work.h"
 
@@ -291,7 +292,7 @@ apr_status_t svl_commit_look(svl_store_t *store, svl_commit_look_t *look, void *
 {
     svl_store_reader_t *reader;
     apr_pool_t *p;
-    apr_status_t status = svl_ended_mend(store) ? svl_commit_nothing(store) : APR_SUCCESS;
+    apr_status_t status = svl_store_settle(store);
 
     if (!status) {
         status = svl_store_read_begin(&reader, store);
@@ -348,4 +349,9 @@ static apr_status_t apply_nothing(svl_change_t *change, void *baton)
 apr_status_t svl_commit_nothing(svl_store_t *store)
 {
     return svl_commit_run(store, apply_nothing, NULL, 0);
+}
+
+apr_status_t svl_store_settle(svl_store_t *store)
+{
+    return svl_ended_mend(store) || svl_recent_any(store) ? svl_commit_nothing(store) : APR_SUCCESS;
 }

@@ -44,7 +44,7 @@ static void fill(svl_ended_body_t *body, const svl_store_outcome_t *outcome)
                                           .dropped = !outcome->text && outcome->length,
                                           .micros = outcome->micros,
                                           .ended = outcome->ended};
-    apr_size_t length = outcome->text ? outcome->length : 0, i;
+    apr_size_t length = outcome->text ? outcome->length : 0;
     svl_ended_body_t made;
 
     svl_records_put_outcome((unsigned char *)made.record, &record);
@@ -54,9 +54,7 @@ static void fill(svl_ended_body_t *body, const svl_store_outcome_t *outcome)
     length += SVL_RECORDS_OUTCOME_SIZE;
     memset((unsigned char *)made.record + length, 0, sizeof(made.record) - length); /* no bytes of the stack into a file */
     svl_running_put(&body->length, length);
-    for (i = 0; i * sizeof(made.record[0]) < length; ++i) {
-        svl_running_put(&body->record[i], made.record[i]);
-    }
+    svl_running_write(body->record, made.record, length);
 }
 
 int svl_ended_holds(const svl_store_t *store, apr_uint64_t position)
@@ -142,14 +140,11 @@ static apr_status_t copy_out(const svl_store_t *store, apr_uint32_t place, apr_u
 {
     const svl_ended_body_t *body = &store->ended->bodies[place];
     apr_status_t status = SVL_EDAMAGED;
-    apr_size_t i;
 
     copy->position = word / KINDS;
     copy->body.length = svl_running_get(&body->length);
     if (copy->body.length <= SVL_ENDED_RECORD_MAX) {
-        for (i = 0; i * sizeof(body->record[0]) < copy->body.length; ++i) {
-            copy->body.record[i] = svl_running_get(&body->record[i]);
-        }
+        svl_running_read(copy->body.record, body->record, copy->body.length);
         status = svl_records_get_outcome(record, copy->body.record, copy->body.length);
     }
     return svl_running_get(&store->ended->words[place]) == word ? status : APR_NOTFOUND;

@@ -5,6 +5,7 @@
 #include "commit.h"
 #include "damage.h"
 #include "ended.h"
+#include "recent.h"
 
 /* What nobody waits for: ends of relays, and ends of runs whose callers have their answer already. */
 
@@ -128,7 +129,7 @@ apr_status_t svl_store_flush(svl_store_t *store)
     store->late->failed = store->ended_failed = 0;
     wanted = store->late->relayed_count || store->late->outcome_count;
     pthread_mutex_unlock(&store->queue);
-    wanted |= svl_ended_mend(store);
+    wanted |= svl_ended_mend(store) | svl_recent_any(store);
     if (svl_env_enter(store)) {
         wanted = 1; /* to open it anew */
     }

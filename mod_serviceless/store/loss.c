@@ -103,7 +103,7 @@ static apr_status_t log_all(svl_change_t *change, const give_up_t *give_up)
         status = log_missed(change, give_up, losses->functions[i], losses->every && losses->every[i]);
     }
     if (!status) {
-        status = svl_work_add(change, &batch, states, give_up->now);
+        status = svl_work_add(change, &batch, states, change->store->owner, give_up->now);
     }
     losses->position = losses->function_count ? batch.first : 0;
     return status;

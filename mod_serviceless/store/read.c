@@ -7,6 +7,8 @@
 #include "commit.h"
 #include "damage.h"
 #include "ended.h"
+#include "read.h"
+#include "recent.h"
 
 /* Ended readers keep their transaction, reset, with its slot of the reader table: beginning again then takes no lock of
  * LMDB. */
@@ -55,23 +57,49 @@ static int begin(svl_store_t *store, svl_store_reader_t **result)
     return MDB_SUCCESS;
 }
 
-/* Outcomes that are kept are copied before the transaction begins: meanwhile some may be committed, and so be there twice, never
- * not at all. */
-static int begin_with_ended(svl_store_t *store, svl_store_reader_t **reader)
+static void end(svl_store_reader_t *reader)
 {
-    svl_ended_copy_t *ended;
-    apr_uint32_t count;
-    int rc = svl_ended_copy(store, &ended, &count);
+    svl_store_t *store = reader->store;
+
+    free(reader->ended);
+    free(reader->recent);
+    reader->ended = NULL;
+    reader->recent = NULL;
+    reader->ended_count = reader->recent_count = reader->recent_first = 0;
+    mdb_txn_reset(reader->txn);
+    pthread_mutex_lock(&store->gate);
+    reader->next = store->idle;
+    store->idle = reader;
+    pthread_mutex_unlock(&store->gate);
+}
+
+/* What is kept beside the log is copied before the transaction begins, outcomes before the calls that they are of: meanwhile some may be
+ * committed, and so be there twice, never not at all. */
+static int begin_with_kept(svl_store_t *store, svl_store_reader_t **result)
+{
+    svl_store_reader_t kept = {.ended = NULL}, *reader;
+    int rc = svl_ended_copy(store, &kept.ended, &kept.ended_count);
 
     if (!rc) {
-        rc = begin(store, reader);
+        rc = svl_recent_copy(store, &kept.recent, &kept.recent_count);
+    }
+    if (!rc) {
+        rc = begin(store, result);
     }
     if (rc) {
-        free(ended);
+        free(kept.ended);
+        free(kept.recent);
         return rc;
     }
-    (*reader)->ended = ended;
-    (*reader)->ended_count = count;
+    reader = *result;
+    reader->ended = kept.ended;
+    reader->ended_count = kept.ended_count;
+    reader->recent = kept.recent;
+    reader->recent_count = kept.recent_count;
+    if (svl_recent_trim(reader)) {
+        end(reader);
+        return MDB_CORRUPTED;
+    }
     return MDB_SUCCESS;
 }
 
@@ -109,7 +137,7 @@ apr_status_t svl_store_read_begin(svl_store_reader_t **reader, svl_store_t *stor
         if (!svl_env_enter(store)) {
             rc = svl_env_readable(store);
             if (!rc) {
-                rc = begin_with_ended(store, reader);
+                rc = begin_with_kept(store, reader);
             }
             if (!rc) {
                 break;
@@ -122,24 +150,36 @@ apr_status_t svl_store_read_begin(svl_store_reader_t **reader, svl_store_t *stor
     return rc ? svl_damage_note(store, status) : APR_SUCCESS;
 }
 
+/* Its own transaction, without what is kept: for who keeps. */
+int svl_read_lacks_id(svl_store_t *store, const char *id)
+{
+    svl_store_reader_t *reader;
+    MDB_val value;
+    int lacks = 0;
+
+    if (svl_env_enter(store)) {
+        return 0;
+    }
+    if (!svl_env_readable(store) && !begin(store, &reader)) {
+        lacks = svl_read_get(reader, SVL_TABLE_IDS, id, strlen(id), &value) == APR_NOTFOUND;
+        end(reader);
+    }
+    svl_env_leave(store);
+    return lacks;
+}
+
 void svl_store_read_end(svl_store_reader_t *reader)
 {
     svl_store_t *store = reader->store;
     sigset_t saved;
 
     svl_env_guard(store, &saved);
-    free(reader->ended);
-    reader->ended = NULL;
-    mdb_txn_reset(reader->txn);
-    pthread_mutex_lock(&store->gate);
-    reader->next = store->idle;
-    store->idle = reader;
-    pthread_mutex_unlock(&store->gate);
+    end(reader);
     svl_env_leave(store);
     svl_env_unguard(store, &saved);
 }
 
-static apr_status_t get(svl_store_reader_t *reader, svl_table_e table, const void *key, apr_size_t length, MDB_val *value)
+apr_status_t svl_read_get(svl_store_reader_t *reader, svl_table_e table, const void *key, apr_size_t length, MDB_val *value)
 {
     MDB_val k = {length, (void *)key};
 
@@ -155,9 +195,9 @@ apr_status_t svl_store_find(svl_store_reader_t *reader, const char *id, apr_uint
     if (!svl_name_is_id(id, length)) {
         return APR_NOTFOUND;
     }
-    status = get(reader, SVL_TABLE_IDS, id, length, &value);
+    status = svl_read_get(reader, SVL_TABLE_IDS, id, length, &value);
     if (status) {
-        return status;
+        return status == APR_NOTFOUND ? svl_recent_find(reader, id, length, position) : status;
     }
     if (value.mv_size != SVL_RECORDS_POSITION_SIZE) {
         return SVL_EDAMAGED;
@@ -181,26 +221,11 @@ static int find_ended(const svl_store_reader_t *reader, apr_uint64_t position, M
     return 1;
 }
 
-/* Of the runs that the log says are to be done, those that are known to have ended. */
-static apr_uint64_t count_ended(svl_store_reader_t *reader)
-{
-    unsigned char key[SVL_RECORDS_POSITION_SIZE];
-    apr_uint64_t count = 0;
-    MDB_val value;
-    apr_uint32_t i;
-
-    for (i = 0; i < reader->ended_count; ++i) {
-        svl_records_put64(key, reader->ended[i].position);
-        count += get(reader, SVL_TABLE_OUTCOMES, key, sizeof(key), &value) == APR_NOTFOUND;
-    }
-    return count;
-}
-
 static apr_status_t get_outcome(svl_store_reader_t *reader, const void *key, svl_store_record_t *record)
 {
     svl_records_outcome_t outcome;
     MDB_val value;
-    apr_status_t status = get(reader, SVL_TABLE_OUTCOMES, key, SVL_RECORDS_POSITION_SIZE, &value);
+    apr_status_t status = svl_read_get(reader, SVL_TABLE_OUTCOMES, key, SVL_RECORDS_POSITION_SIZE, &value);
 
     if (status == APR_NOTFOUND && !find_ended(reader, record->position, &value)) {
         return APR_SUCCESS;
@@ -257,6 +282,16 @@ static apr_status_t fill(svl_store_reader_t *reader, const MDB_val *key, const M
     return with_outcome ? get_outcome(reader, key->mv_data, record) : APR_SUCCESS;
 }
 
+static apr_status_t fill_kept(svl_store_reader_t *reader, apr_uint64_t position, const MDB_val *value, int with_outcome,
+                              svl_store_record_t *record)
+{
+    unsigned char bytes[SVL_RECORDS_POSITION_SIZE];
+    const MDB_val key = {sizeof(bytes), bytes};
+
+    svl_records_put64(bytes, position);
+    return fill(reader, &key, value, with_outcome, record);
+}
+
 apr_status_t svl_store_get(svl_store_reader_t *reader, apr_uint64_t position, svl_store_record_t *record)
 {
     unsigned char bytes[SVL_RECORDS_POSITION_SIZE];
@@ -264,7 +299,10 @@ apr_status_t svl_store_get(svl_store_reader_t *reader, apr_uint64_t position, sv
     apr_status_t status;
 
     svl_records_put64(bytes, position);
-    status = get(reader, SVL_TABLE_CALLS, bytes, sizeof(bytes), &value);
+    status = svl_read_get(reader, SVL_TABLE_CALLS, bytes, sizeof(bytes), &value);
+    if (status == APR_NOTFOUND) {
+        status = svl_recent_get(reader, 0, &position, &value);
+    }
     return status ? status : svl_damage_note(reader->store, fill(reader, &key, &value, 1, record));
 }
 
@@ -272,9 +310,13 @@ apr_status_t svl_store_next(svl_store_reader_t *reader, int backwards, int with_
 {
     unsigned char bytes[SVL_RECORDS_POSITION_SIZE];
     MDB_val key = {sizeof(bytes), bytes}, value;
+    apr_uint64_t position = backwards ? record->position : record->position + 1;
     int rc;
 
-    svl_records_put64(bytes, backwards ? record->position : record->position + 1);
+    if (backwards && !svl_recent_get(reader, -1, &position, &value)) {
+        return fill_kept(reader, position, &value, with_outcome, record);
+    }
+    svl_records_put64(bytes, position);
     if (backwards && !record->position) {
         rc = mdb_cursor_get(reader->cursor, &key, &value, MDB_LAST);
     }
@@ -282,6 +324,9 @@ apr_status_t svl_store_next(svl_store_reader_t *reader, int backwards, int with_
         rc = mdb_cursor_get(reader->cursor, &key, &value, MDB_SET_RANGE);
         if (backwards) {
             rc = mdb_cursor_get(reader->cursor, &key, &value, rc == MDB_NOTFOUND ? MDB_LAST : MDB_PREV);
+        }
+        else if (rc == MDB_NOTFOUND && !svl_recent_get(reader, 1, &position, &value)) {
+            return fill_kept(reader, position, &value, with_outcome, record);
         }
     }
     return svl_damage_note(reader->store, rc ? svl_env_status(rc) : fill(reader, &key, &value, with_outcome, record));
@@ -315,15 +360,15 @@ apr_status_t svl_store_listed(svl_store_reader_t *reader, apr_uint64_t entry, ap
     apr_status_t status;
 
     svl_records_put64(key, entry);
-    status = get(reader, SVL_TABLE_EVERY, key, sizeof(key), &value);
+    status = svl_read_get(reader, SVL_TABLE_EVERY, key, sizeof(key), &value);
     *position = status ? 0 : value.mv_size == SVL_RECORDS_EVERY_SIZE ? svl_records_get64(value.mv_data) : entry;
     return status == APR_NOTFOUND ? APR_SUCCESS : status;
 }
 
-static apr_status_t get_state(svl_store_reader_t *reader, svl_records_state_t *state)
+apr_status_t svl_read_state(svl_store_reader_t *reader, svl_records_state_t *state)
 {
     MDB_val value;
-    apr_status_t status = get(reader, SVL_TABLE_TOP, "state", 5, &value);
+    apr_status_t status = svl_read_get(reader, SVL_TABLE_TOP, "state", 5, &value);
 
     return status ? status : svl_records_get_state(state, value.mv_data, value.mv_size);
 }
@@ -331,63 +376,8 @@ static apr_status_t get_state(svl_store_reader_t *reader, svl_records_state_t *s
 apr_status_t svl_store_last(svl_store_reader_t *reader, apr_uint64_t *position)
 {
     svl_records_state_t state = {.last = 0};
-    apr_status_t status = get_state(reader, &state);
+    apr_status_t status = svl_read_state(reader, &state);
 
-    *position = state.last;
+    *position = reader->recent_count > reader->recent_first ? reader->recent[reader->recent_count - 1].position : state.last;
     return status;
-}
-
-static apr_status_t count_records(svl_store_reader_t *reader, svl_table_e table, apr_uint64_t *count)
-{
-    MDB_stat stat;
-    int rc = mdb_stat(reader->txn, reader->store->tables[table], &stat);
-
-    *count = rc ? 0 : stat.ms_entries;
-    return svl_env_status(rc);
-}
-
-int svl_store_is_full(svl_store_reader_t *reader)
-{
-    const svl_store_t *store = reader->store;
-    apr_uint64_t unused = 0;
-    MDB_envinfo info;
-
-    mdb_env_info(store->env, &info);
-    if (info.me_last_pgno + 1 + svl_env_reserve(store) <= store->bound) {
-        return 0;
-    }
-    return svl_env_free(reader->txn, 0, &unused) || info.me_last_pgno + 1 - unused + svl_env_reserve(store) > store->bound;
-}
-
-apr_status_t svl_store_count(svl_store_reader_t *reader, svl_store_counts_t *counts)
-{
-    svl_records_state_t state;
-    svl_store_record_t oldest = {0};
-    apr_uint64_t unused, ended;
-    MDB_envinfo info;
-    apr_status_t status = get_state(reader, &state);
-
-    memset(counts, 0, sizeof(*counts));
-    if (!status) {
-        status = count_records(reader, SVL_TABLE_CALLS, &counts->calls);
-    }
-    if (!status) {
-        status = count_records(reader, SVL_TABLE_WORK, &counts->work);
-    }
-    if (!status) {
-        status = svl_env_status(svl_env_free(reader->txn, 0, &unused));
-    }
-    if (status) {
-        return status;
-    }
-    mdb_env_info(reader->store->env, &info);
-    counts->commits = mdb_txn_id(reader->txn);
-    counts->last = state.last;
-    ended = count_ended(reader);
-    counts->pending = state.pending > ended ? state.pending - ended : 0;
-    counts->bytes = (info.me_last_pgno + 1 - unused) * reader->store->page;
-    counts->size = reader->store->bound * reader->store->page;
-    status = svl_store_next(reader, 0, 0, &oldest);
-    counts->oldest = oldest.arrived;
-    return status == APR_NOTFOUND ? APR_SUCCESS : status;
 }

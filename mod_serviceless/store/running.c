@@ -12,12 +12,13 @@
 
 #include "boot.h"
 #include "ended.h"
+#include "recent.h"
 
-#define FORMAT "svl-running-2"
+#define FORMAT "svl-running-3"
 #define WIDTH 254     /* runs of a process that are told apart; with more of them all that it has to run counts as running */
 #define ROWS_MAX 4096 /* 8 MiB */
 
-/* The first bytes of the file; then what ended.h keeps; then rows. */
+/* The first bytes of the file; then what ended.h and recent.h keep; then rows. */
 typedef struct header_t {
     char format[64 - SVL_RECORDS_BOOT - sizeof(apr_uint64_t)];
     unsigned char created[sizeof(apr_uint64_t)]; /* the log's: positions of another one mean nothing here */
@@ -31,7 +32,8 @@ typedef struct row_t {
     apr_uint64_t positions[WIDTH];
 } row_t;
 
-#define ROWS_AT (sizeof(header_t) + sizeof(svl_ended_t))
+#define RECENT_AT (sizeof(header_t) + sizeof(svl_ended_t))
+#define ROWS_AT ((RECENT_AT + sizeof(svl_recent_t) + sizeof(header_t) - 1) / sizeof(header_t) * sizeof(header_t))
 
 static apr_status_t make_header(const svl_store_t *store, header_t *header)
 {
@@ -70,6 +72,17 @@ static void remove_file(const char *directory)
     unlink(path);
 }
 
+static int make_lock(int fd)
+{
+    void *mapped = mmap(NULL, ROWS_AT, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    int error = mapped == MAP_FAILED ? errno : svl_recent_make((svl_recent_t *)(void *)((char *)mapped + RECENT_AT));
+
+    if (mapped != MAP_FAILED) {
+        munmap(mapped, ROWS_AT);
+    }
+    return error;
+}
+
 /* Its blocks are there from the beginning, since writing to a mapped hole of a full disk would be a SIGBUS. */
 static apr_status_t make_file(const svl_store_t *store, off_t size)
 {
@@ -87,6 +100,9 @@ static apr_status_t make_file(const svl_store_t *store, off_t size)
         return APR_FROM_OS_ERROR(errno);
     }
     error = posix_fallocate(fd, 0, size);
+    if (!error) {
+        error = make_lock(fd);
+    }
     if (!error && pwrite(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header)) {
         error = errno ? errno : EIO;
     }
@@ -165,12 +181,6 @@ static row_t *claim(const svl_store_t *store, row_t *rows, apr_size_t count)
     return NULL;
 }
 
-/* What a process lacks for the moment only: others have the file, and keep in it what this one would not see. */
-static int is_passing(apr_status_t status)
-{
-    return APR_STATUS_IS_EMFILE(status) || APR_STATUS_IS_ENFILE(status) || APR_STATUS_IS_ENOMEM(status);
-}
-
 static apr_status_t map_file(svl_store_t *store, int fd)
 {
     struct stat file;
@@ -187,6 +197,7 @@ static apr_status_t map_file(svl_store_t *store, int fd)
     store->running = mapped;
     store->running_size = (apr_size_t)file.st_size;
     store->ended = (svl_ended_t *)(void *)((char *)mapped + sizeof(header_t));
+    store->recent = (svl_recent_t *)(void *)((char *)mapped + RECENT_AT);
     return APR_SUCCESS;
 }
 
@@ -198,7 +209,16 @@ apr_status_t svl_running_open(svl_store_t *store)
     if (fd >= 0) {
         close(fd);
     }
-    return is_passing(status) ? status : APR_SUCCESS;
+    if (APR_STATUS_IS_ENOENT(status) || status == APR_NOTFOUND) {
+        return APR_SUCCESS;
+    }
+    if (status) {
+        svl_log_write(store->options.log, SVL_LOG_MARK, SVL_LOG_ERR, status,
+                      SVLNO(0379) "%s/" SVL_RUNNING_FILE
+                                  " cannot be opened, which has calls and outcomes that are not in data.mdb yet",
+                      store->options.directory);
+    }
+    return status;
 }
 
 void svl_running_claim(svl_store_t *store)
@@ -224,6 +244,7 @@ void svl_running_close(svl_store_t *store)
     }
     store->running = store->row = NULL;
     store->ended = NULL;
+    store->recent = NULL;
 }
 
 /* @return where it was noted; NULL: there is no place */

@@ -10,6 +10,8 @@
 #ifndef SVL_STORE_RUNNING_H
 #define SVL_STORE_RUNNING_H
 
+#include <string.h>
+
 #include "tables.h"
 
 #define SVL_RUNNING_FILE "running"
@@ -30,13 +32,30 @@ static inline int svl_running_swap(apr_uint64_t *number, apr_uint64_t from, apr_
     return __atomic_compare_exchange_n(number, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
 }
 
+/** Copies bytes into words of the file, and out of it.  @a bytes is read up to the end of its last word. */
+static inline void svl_running_write(apr_uint64_t *words, const apr_uint64_t *bytes, apr_size_t length)
+{
+    for (apr_size_t i = 0; i * sizeof(*words) < length; i++) {
+        svl_running_put(&words[i], bytes[i]);
+    }
+}
+
+static inline void svl_running_read(void *bytes, const apr_uint64_t *words, apr_size_t length)
+{
+    for (apr_size_t i = 0; i * sizeof(*words) < length; i++) {
+        apr_uint64_t word = svl_running_get(&words[i]);
+        apr_size_t left = length - i * sizeof(word);
+        memcpy((char *)bytes + i * sizeof(word), &word, left < sizeof(word) ? left : sizeof(word));
+    }
+}
+
 /** For the parent: makes the file, or makes it larger, so that the processes of the options have room three times over (two generations, and the dead
  * that nobody has taken over yet).  A file of another log, boot or format is replaced, this log's of this boot never.  A failure
  * is only logged: the log can be used all the same. */
 void svl_running_prepare(const svl_store_t *store);
 
 /** Maps the file, before the first transaction: that settles what processes left which are gone.  Where there is none for this log, the
- * log is used without it.  @return a failure that will pass: descriptors or memory are lacking, and the file has what others keep there */
+ * log is used without it by all.  @return a failure: the file is there, but cannot be had, and has what others keep there */
 apr_status_t svl_running_open(svl_store_t *store);
 
 /** Takes a row for store->owner.  Without one all its runs count as running once it is dead. */

@@ -125,7 +125,7 @@ typedef struct svl_store_batch_t {
 } svl_store_batch_t;
 
 /** Accepts: one transaction for all batches, and for those of other threads that wait (group commit).  Returns once committed
- * (durable: synced).  Work records are made with this process as owner: `run` entries are to be run, a route is to be relayed.
+ * (durable: synced); or, where the log is not durable and it is one simple call, once that is as safe, beside the log (recent.h).  Work records are made with this process as owner: `run` entries are to be run, a route is to be relayed.
  * @param now microseconds since 1970 (arrival)
  * @return APR_SUCCESS (verdicts are per entry); SVL_EFULL (a full log still answers for calls that it holds); APR_EINVAL for
  *         entries beyond the grammar; another status: the log failed.  Without success nothing was accepted, but for a failure while syncing, when it is not
@@ -170,6 +170,9 @@ void svl_store_relayed(svl_store_t *store, apr_uint64_t first);
 
 /** Commits what waits, and clears the slots of dead readers.  The maintenance thread calls it each second. */
 apr_status_t svl_store_flush(svl_store_t *store);
+
+/** Commits what is kept beside the log (recent.h, ended.h), for who is to read what only the log has: work, streams, numbers. */
+apr_status_t svl_store_settle(svl_store_t *store);
 
 /** An entry, read.  Text points into the map and is valid until svl_store_read_end. */
 typedef struct svl_store_record_t {

@@ -45,6 +45,8 @@ typedef struct svl_commit_op_t svl_commit_op_t;
 typedef struct svl_commit_late_t svl_commit_late_t;
 typedef struct svl_ended_t svl_ended_t;
 typedef struct svl_ended_copy_t svl_ended_copy_t;
+typedef struct svl_recent_t svl_recent_t;
+typedef struct svl_recent_copy_t svl_recent_copy_t;
 
 struct svl_store_t {
     svl_store_options_t options; /* strings are of pool */
@@ -64,6 +66,7 @@ struct svl_store_t {
     void *running; /* the file of running.h, mapped; NULL */
     apr_size_t running_size;
     svl_ended_t *ended; /* of that file: outcomes that the next transaction takes; NULL */
+    svl_recent_t *recent; /* of that file: calls that the next transaction takes; NULL */
     apr_uint32_t ended_next; /* where the next outcome looks for a place; atomic */
     void *row; /* this owner's, of it; NULL: none was free */
     apr_uint32_t row_next; /* where the next run looks for a place; atomic */
@@ -107,6 +110,8 @@ struct svl_store_reader_t {
     MDB_cursor *cursor; /* of calls */
     svl_ended_copy_t *ended; /* outcomes that were kept when it began; NULL: none */
     apr_uint32_t ended_count;
+    svl_recent_copy_t *recent; /* calls that were kept when it began; NULL: none */
+    apr_uint32_t recent_count, recent_first; /* those from the first on are not in the snapshot */
     svl_store_reader_t *next;
 };
 

@@ -35,9 +35,10 @@ apr_status_t svl_work_put(svl_change_t *change, apr_uint64_t first, const svl_re
     return status;
 }
 
-apr_status_t svl_work_add(svl_change_t *change, const svl_store_batch_t *batch, const unsigned char *states, apr_time_t now)
+apr_status_t svl_work_add(svl_change_t *change, const svl_store_batch_t *batch, const unsigned char *states, apr_uint64_t owner,
+                          apr_time_t now)
 {
-    svl_records_work_t work = {.owner = change->store->owner, .accepted = now, .arity = batch->arity, .route = batch->route};
+    svl_records_work_t work = {.owner = owner, .accepted = now, .arity = batch->arity, .route = batch->route};
     apr_uint32_t offset, i;
     apr_status_t status = APR_SUCCESS;
 

@@ -12,8 +12,9 @@
 
 #include "change.h"
 
-/** Makes the records of a batch, from @a states: one svl_records_run_e for each of the appended entries. */
-apr_status_t svl_work_add(svl_change_t *change, const svl_store_batch_t *batch, const unsigned char *states, apr_time_t now);
+/** Makes the records of a batch, from @a states: one svl_records_run_e for each of the appended entries.  @param owner whose they are */
+apr_status_t svl_work_add(svl_change_t *change, const svl_store_batch_t *batch, const unsigned char *states, apr_uint64_t owner,
+                          apr_time_t now);
 
 /** Records outcomes, the first one of each position, and takes the runs off. */
 apr_status_t svl_work_finish(svl_change_t *change, const svl_store_outcome_t *outcomes, apr_uint32_t count);

@@ -238,7 +238,7 @@ static void one_relayed_closes_the_route_of_a_batch_of_any_size(void **state)
 static void late_outcomes_go_with_the_next_commit(void **state)
 {
     fixture_t *f = *state;
-    svl_store_entry_t entries[2] = {own_call(f->p, "one", "all", "x"), own_call(f->p, "two", "all", "x")};
+    svl_store_entry_t entries[2] = {own_call(f->p, "one", "all", "x"), own_call(f->p, "two", "all", apr_psprintf(f->p, "%01000d", 1))};
     svl_store_outcome_t ended = {.position = 1, .outcome = SVL_OUTCOME_OK, .ended = NOW, .text = "[1]", .length = 3};
     apr_uint64_t commits;
 

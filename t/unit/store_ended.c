@@ -20,6 +20,14 @@ static apr_uint64_t accept_id(fixture_t *f, const char *id)
     return entry.position;
 }
 
+/* Such a call is committed. */
+static void accept_long(fixture_t *f, const char *id)
+{
+    svl_store_entry_t entry = own_call(f->opened, id, "all", apr_psprintf(f->opened, "%01000d", 1));
+
+    assert_int_equal(accept_one(f->store, &entry), APR_SUCCESS);
+}
+
 static void expect_ended(fixture_t *f, apr_uint64_t position, const char *text)
 {
     svl_store_record_t record = read_entry(f, position);
@@ -73,7 +81,7 @@ static void an_outcome_costs_no_transaction_and_is_read_at_once(void **state)
     assert_int_equal(count_places(f), 0);
     expect_ended(f, position, "\"result\"");
     assert_int_equal(finish_one(f->store, next, SVL_OUTCOME_OK, "2"), APR_SUCCESS);
-    accept_id(f, "three"); /* takes it along */
+    accept_long(f, "three"); /* takes it along */
     assert_int_equal(count_places(f), 0);
     assert_int_equal(finish_one(f->store, next + 1, SVL_OUTCOME_OK, "3"), APR_SUCCESS);
     fflush(stdout);

@@ -80,6 +80,44 @@ static inline void leave_work(fixture_t *f, void (*work)(fixture_t *f))
     assert_int_equal(status, 0);
 }
 
+/* In a new process, with the log open there; the parent must have it closed, or not use it in the child.  @return its id */
+static inline pid_t in_child(fixture_t *f, void (*work)(fixture_t *f, int in, int out), int pipes[2])
+{
+    int down[2], up[2];
+    pid_t pid;
+
+    assert_int_equal(pipe(down), 0);
+    assert_int_equal(pipe(up), 0);
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        close(down[1]);
+        close(up[0]);
+        apr_pool_create_unmanaged(&f->opened);
+        if (svl_store_open(&f->store, &f->options, f->opened)) {
+            _exit(1);
+        }
+        work(f, down[0], up[1]);
+        close_log(f);
+        _exit(0);
+    }
+    close(down[0]);
+    close(up[1]);
+    pipes[0] = up[0];
+    pipes[1] = down[1];
+    return pid;
+}
+
+static inline int end_of(pid_t pid, const int pipes[2])
+{
+    int status = -1;
+
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    close(pipes[0]);
+    close(pipes[1]);
+    return status;
+}
+
 static inline int set_up(void **state)
 {
     fixture_t *f = calloc(1, sizeof(*f));

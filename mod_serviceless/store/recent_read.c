@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../core/fault.h"
+#include "read.h"
+#include "recent.h"
+#include "running.h"
+
+apr_uint64_t svl_recent_oldest(const svl_recent_t *recent, apr_uint64_t after)
+{
+    apr_uint64_t oldest = 0;
+    apr_uint32_t i;
+
+    for (i = 0; i < SVL_RECENT_PLACES; ++i) {
+        apr_uint64_t position = svl_running_get(&recent->words[i]);
+
+        if (position > after && position % SVL_RECENT_PLACES == i && (!oldest || position < oldest)) {
+            oldest = position;
+        }
+    }
+    return oldest;
+}
+
+/* @return nonzero when it was there all the while; else it is committed */
+static int copy_out(const svl_recent_t *recent, apr_uint64_t position, svl_recent_copy_t *copy)
+{
+    const apr_uint64_t *word = &recent->words[position % SVL_RECENT_PLACES];
+    const svl_recent_body_t *body = &recent->bodies[position % SVL_RECENT_PLACES];
+    apr_uint64_t length;
+
+    if (svl_running_get(word) != position) {
+        return 0;
+    }
+    length = svl_running_get(&body->length);
+    copy->position = position;
+    copy->length = length <= SVL_RECENT_BYTES ? length : 0;
+    svl_running_read(copy->record, body->record, copy->length);
+    return svl_running_get(word) == position;
+}
+
+apr_status_t svl_recent_copy(const svl_store_t *store, svl_recent_copy_t **list, apr_uint32_t *count)
+{
+    apr_uint64_t first = store->recent ? svl_recent_oldest(store->recent, 0) : 0, position;
+
+    *list = NULL;
+    *count = 0;
+    if (!first) {
+        return APR_SUCCESS;
+    }
+    *list = malloc(SVL_RECENT_PLACES * sizeof(**list));
+    if (!*list) {
+        return APR_ENOMEM;
+    }
+    for (position = first; position < first + SVL_RECENT_PLACES; ++position) {
+        *count += copy_out(store->recent, position, &(*list)[*count]) != 0;
+    }
+    return APR_SUCCESS;
+}
+
+apr_status_t svl_recent_trim(svl_store_reader_t *reader)
+{
+    svl_records_state_t state = {.last = 0};
+    apr_uint32_t i;
+    apr_status_t status = reader->recent_count ? svl_read_state(reader, &state) : APR_SUCCESS;
+
+    for (i = 0; i < reader->recent_count && reader->recent[i].position <= state.last; ++i) {
+        continue;
+    }
+    reader->recent_first = i;
+    return status;
+}
+
+static apr_status_t parse(const svl_recent_copy_t *copy, svl_recent_call_t *call)
+{
+    return svl_recent_parse(call, copy->record, copy->length) ? APR_NOTFOUND : APR_SUCCESS;
+}
+
+apr_status_t svl_recent_find(const svl_store_reader_t *reader, const char *id, apr_size_t length, apr_uint64_t *position)
+{
+    svl_recent_call_t call;
+    apr_uint32_t i;
+
+    for (i = reader->recent_first; i < reader->recent_count; ++i) {
+        if (!parse(&reader->recent[i], &call) && call.id_length == length && !memcmp(call.id, id, length)) {
+            *position = reader->recent[i].position;
+            return APR_SUCCESS;
+        }
+    }
+    return APR_NOTFOUND;
+}
+
+/* @return whether an entry at @a position is what is asked for */
+static int fits(apr_uint64_t position, int step, apr_uint64_t asked)
+{
+    return step > 0 ? position >= asked : step < 0 ? position < asked || !asked : position == asked;
+}
+
+apr_status_t svl_recent_get(const svl_store_reader_t *reader, int step, apr_uint64_t *position, MDB_val *value)
+{
+    apr_uint32_t left = reader->recent_count - reader->recent_first, i;
+    svl_recent_call_t call;
+
+    for (i = 0; i < left; ++i) {
+        const svl_recent_copy_t *copy = &reader->recent[step < 0 ? reader->recent_count - 1 - i : reader->recent_first + i];
+
+        if (fits(copy->position, step, *position) && !parse(copy, &call)) {
+            *position = copy->position;
+            value->mv_data = (void *)call.value;
+            value->mv_size = call.value_length;
+            return APR_SUCCESS;
+        }
+    }
+    return APR_NOTFOUND;
+}
+
+void svl_recent_count(const svl_store_reader_t *reader, svl_store_counts_t *counts, apr_uint64_t *pending)
+{
+    svl_recent_call_t call;
+    apr_uint32_t i;
+
+    for (i = reader->recent_first; i < reader->recent_count; ++i) {
+        if (!parse(&reader->recent[i], &call)) {
+            ++counts->calls;
+            counts->last = reader->recent[i].position;
+            counts->work += call.state == SVL_RECORDS_RUN_TODO || call.route;
+            *pending += call.state == SVL_RECORDS_RUN_TODO;
+        }
+    }
+}

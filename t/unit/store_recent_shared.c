@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Calls that are kept beside the log, where several processes and threads use it, and some are killed. */
+#include "recent_fixture.h"
+
+#include <pthread.h>
+
+static void keep_and_die(fixture_t *f)
+{
+    svl_store_entry_t entry = own_call(f->opened, "left", "all", "x");
+    svl_store_batch_t batch;
+
+    _exit(accept_all(f->store, &entry, 1, SVL_STORE_ROUTE_RING, &batch) || entry.verdict != SVL_STORE_NEW || entry.position != 2
+          || !svl_recent_any(f->store));
+}
+
+static int never(void *baton, apr_uint64_t owner, apr_uint64_t position)
+{
+    (void)baton;
+    (void)owner;
+    (void)position;
+    return 0;
+}
+
+static void a_kept_call_outlives_its_process_and_is_taken_over(void **state)
+{
+    fixture_t *f = *state;
+    apr_array_header_t *batches;
+
+    begin_stream(f);
+    close_log(f);
+    leave_work(f, keep_and_die);
+    open_log(f);
+    assert_int_equal(position_of(f, "left"), 2);
+    assert_int_equal(svl_store_take_over(f->store, never, NULL, 10, &batches, f->p), APR_SUCCESS);
+    assert_int_equal(batches->nelts, 2); /* that of begin_stream, too */
+    assert_int_equal(count_log(f->store).pending, 2);
+}
+
+static void a_kept_call_keeps_its_epoch_when_a_server_starts(void **state)
+{
+    fixture_t *f = *state;
+    const char *epoch;
+    svl_store_entry_t next;
+
+    begin_stream(f);
+    epoch = apr_pstrdup(f->p, svl_store_epoch(f->store));
+    close_log(f);
+    leave_work(f, keep_and_die);
+    prepare_log(f);
+    open_log(f);
+    assert_string_not_equal(svl_store_epoch(f->store), epoch);
+    assert_non_null(strstr(read_entry(f, 2).line, apr_psprintf(f->p, "\"epoch\":\"%s\",\"seq\":2", epoch)));
+    next = own_call(f->p, "next", "all", "x");
+    assert_int_equal(accept_one(f->store, &next), APR_SUCCESS);
+    assert_int_equal(next.seq, 1);
+    assert_string_equal(next.stamped, svl_store_epoch(f->store));
+    next = keep_call(f, "more");
+    assert_int_equal(next.seq, 2);
+}
+
+static void hold_the_lock_and_die(fixture_t *f)
+{
+    svl_recent_lock(f->store);
+    f->store->recent->last += 7; /* half of what it did */
+    _exit(0);
+}
+
+static void who_dies_with_the_lock_stops_nobody(void **state)
+{
+    fixture_t *f = *state;
+    svl_store_entry_t entry, kept;
+
+    begin_stream(f);
+    kept = keep_call(f, "kept");
+    close_log(f);
+    leave_work(f, hold_the_lock_and_die);
+    open_log(f);
+    entry = own_call(f->p, "next", "all", "x");
+    assert_int_equal(accept_one(f->store, &entry), APR_SUCCESS);
+    assert_int_equal(entry.position, kept.position + 1);
+    keep_call(f, "more");
+    assert_string_equal(positions(f, 0), "1 2 3 4");
+}
+
+enum { PROCESSES = 4, CALLS = 400 };
+
+/* All of them accept calls with the same ids, and tell which were new to them. */
+static void accept_the_same(fixture_t *f, int in, int out)
+{
+    int i;
+
+    (void)in;
+    for (i = 0; i < CALLS; ++i) {
+        svl_store_entry_t entry = own_call(f->opened, apr_psprintf(f->opened, "id-%d", i), "all", "x");
+        int told[2] = {i, 0};
+
+        if (accept_one(f->store, &entry)) {
+            _exit(1);
+        }
+        told[1] = (int)entry.position;
+        if (entry.verdict == SVL_STORE_NEW && write(out, told, sizeof(told)) != sizeof(told)) {
+            _exit(1);
+        }
+    }
+}
+
+static void processes_take_each_id_and_each_position_once_though_some_are_killed(void **state)
+{
+    fixture_t *f = *state;
+    int pipes[PROCESSES][2], told[2], i, news[CALLS] = {0}, calls = 0;
+    pid_t pids[PROCESSES];
+
+    begin_stream(f);
+    close_log(f);
+    for (i = 0; i < PROCESSES; ++i) {
+        pids[i] = in_child(f, accept_the_same, pipes[i]);
+    }
+    for (i = 0; i < PROCESSES; ++i) {
+        while (read(pipes[i][0], told, sizeof(told)) == sizeof(told)) {
+            assert_in_range(told[0], 0, CALLS - 1);
+            ++news[told[0]];
+            if (++calls % 100 == 0 && i < PROCESSES - 1) {
+                kill(pids[i], SIGKILL);
+            }
+        }
+        waitpid(pids[i], NULL, 0);
+        close(pipes[i][0]);
+        close(pipes[i][1]);
+    }
+    open_log(f);
+    for (i = 0; i < CALLS; ++i) {
+        assert_in_range(news[i], 0, 1); /* none: who took it was killed before it could tell */
+        assert_int_not_equal(position_of(f, apr_psprintf(f->p, "id-%d", i)), 0);
+    }
+    assert_int_equal(count_log(f->store).calls, 1 + CALLS);
+    assert_int_equal(count_log(f->store).last, 1 + CALLS);
+    for (i = 1; i <= 1 + CALLS; ++i) {
+        assert_non_null(strstr(read_entry(f, (apr_uint64_t)i).line, apr_psprintf(f->p, "\"seq\":%d,", i)));
+    }
+}
+
+typedef struct pair_t {
+    fixture_t *f;
+    int told;  /* atomic: so many calls are accepted */
+    int ended; /* atomic */
+} pair_t;
+
+static void *accept_many(void *baton)
+{
+    pair_t *pair = baton;
+    apr_pool_t *p;
+    int i;
+
+    apr_pool_create_unmanaged(&p);
+    for (i = 1; i <= 4000; ++i) {
+        svl_store_entry_t entry = own_call(p, apr_psprintf(p, "id-%d", i), "all", "x");
+
+        if (accept_one(pair->f->store, &entry) || entry.position != (apr_uint64_t)i + 1) {
+            break;
+        }
+        __atomic_store_n(&pair->told, i, __ATOMIC_RELEASE);
+    }
+    __atomic_store_n(&pair->ended, 1, __ATOMIC_RELEASE);
+    apr_pool_destroy(p);
+    return NULL;
+}
+
+static void readers_see_all_that_was_told_while_it_is_committed(void **state)
+{
+    pair_t pair = {.f = *state};
+    fixture_t *f = *state;
+    pthread_t thread;
+    int looks = 0;
+
+    begin_stream(f);
+    assert_int_equal(pthread_create(&thread, NULL, accept_many, &pair), 0);
+    while (!__atomic_load_n(&pair.ended, __ATOMIC_ACQUIRE)) {
+        int told = __atomic_load_n(&pair.told, __ATOMIC_ACQUIRE), at;
+        svl_store_record_t record = {.position = 0};
+        svl_store_reader_t *reader;
+        apr_uint64_t position, last;
+        char id[32];
+
+        assert_int_equal(svl_store_read_begin(&reader, f->store), APR_SUCCESS);
+        for (at = told; at > 0 && at > told - 70; --at) {
+            snprintf(id, sizeof(id), "id-%d", at);
+            assert_int_equal(svl_store_find(reader, id, &position), APR_SUCCESS);
+            assert_int_equal(position, at + 1);
+        }
+        assert_int_equal(svl_store_last(reader, &last), APR_SUCCESS);
+        assert_true(last > (apr_uint64_t)told);
+        for (at = 0; at < 70 && !svl_store_next(reader, 1, 0, &record); ++at) {
+            assert_int_equal(record.position, last - (apr_uint64_t)at);
+        }
+        svl_store_read_end(reader);
+        ++looks;
+    }
+    pthread_join(thread, NULL);
+    assert_int_equal(pair.told, 4000);
+    assert_true(looks > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_kept_call_outlives_its_process_and_is_taken_over, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_kept_call_keeps_its_epoch_when_a_server_starts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_dies_with_the_lock_stops_nobody, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(processes_take_each_id_and_each_position_once_though_some_are_killed, set_up,
+                                        tear_down),
+        cmocka_unit_test_setup_teardown(readers_see_all_that_was_told_while_it_is_committed, set_up, tear_down),
+    };
+
+    return run_promises("store_recent_shared", tests, sizeof(tests) / sizeof(*tests));
+}
