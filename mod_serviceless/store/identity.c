@@ -9,6 +9,7 @@
 
 #include "../core/fault.h"
 #include "boot.h"
+#include "running.h"
 
 #define FORMAT "format"
 #define MOVE_AWAY "move the directory away, and the node begins a new log that its peers refill"
@@ -142,6 +143,18 @@ static apr_status_t load_lost(svl_store_t *store, MDB_txn *txn)
     return status == APR_NOTFOUND ? APR_SUCCESS : status;
 }
 
+static apr_status_t load_running(svl_store_t *store, MDB_txn *txn)
+{
+    MDB_val value;
+    apr_status_t status = svl_env_status(get(store, txn, SVL_RUNNING_FILE, &value));
+
+    memset(store->running_id, 0, sizeof(store->running_id));
+    if (!status && value.mv_size == sizeof(store->running_id)) {
+        memcpy(store->running_id, value.mv_data, sizeof(store->running_id));
+    }
+    return status == APR_NOTFOUND ? APR_SUCCESS : status;
+}
+
 apr_status_t svl_identity_load(svl_store_t *store, MDB_txn *txn, const char *name, const char **error, apr_pool_t *p)
 {
     apr_status_t status;
@@ -159,6 +172,9 @@ apr_status_t svl_identity_load(svl_store_t *store, MDB_txn *txn, const char *nam
     }
     if (!status) {
         status = load_lost(store, txn);
+    }
+    if (!status) {
+        status = load_running(store, txn);
     }
     if (!status) {
         status = svl_env_status(svl_env_tables(store, txn, 0));
@@ -258,14 +274,13 @@ apr_status_t svl_identity_prepare(svl_store_t *store, MDB_txn *txn, const char *
     unsigned char flags = store->options.durable ? 0 : SVL_RECORDS_NODE_ASYNC;
     char boot[SVL_RECORDS_BOOT];
     MDB_stat stat;
-    int begun;
     apr_status_t status = svl_env_status(open_top(store, txn));
 
     if (!status) {
         status = svl_env_status(mdb_stat(txn, store->tables[SVL_TABLE_TOP], &stat));
     }
-    begun = !status && !stat.ms_entries;
-    if (begun) {
+    store->begun = !status && !stat.ms_entries;
+    if (store->begun) {
         status = create(store, txn);
     }
     if (status) {
@@ -278,7 +293,7 @@ apr_status_t svl_identity_prepare(svl_store_t *store, MDB_txn *txn, const char *
     }
     /* Nothing in the file can say whether it is the newest state of it: a backup looks the same.  So no start of a server goes on where
      * the file ends; an epoch that was not used leaves no stream. */
-    if (store->starts && !begun) {
+    if (store->starts && !store->begun) {
         status = renew_epoch(store, txn);
     }
     svl_boot_read(boot);

@@ -91,10 +91,10 @@ apr_status_t svl_recent_apply(svl_change_t *change);
 /** Frees what was appended, and learns what the transaction changed, once it is committed.  @param room whether the log has room for
  * SVL_RECENT_ROOM bytes more */
 void svl_recent_settled(const svl_change_t *change, int room);
+/** Bytes, generously, since without that room no transaction could begin: each id may lie in a page of its own, which is copied or split. */
+#define SVL_RECENT_ROOM ((2 * SVL_RECENT_PLACES + 32) * 4096)
 /** Keeps nothing until a transaction is committed. */
 void svl_recent_suspend(svl_store_t *store);
-
-#define SVL_RECENT_ROOM (SVL_RECENT_PLACES * (SVL_RECENT_BYTES + 256))
 
 /** Copies what is kept, for a reader who is about to begin: what is not there is in the log by then, or was never told to anybody.
  * @param list malloc'ed, in order of position; NULL when there is none  @return APR_ENOMEM */

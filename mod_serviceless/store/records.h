@@ -9,6 +9,7 @@
  *   meta      "format"                 format(4)
  *   (top)     "node"                   created(8) boot(36) flags(1) name; LMDB's own table, which names the others
  *             "lost"                   time(8): when the log in whose place this one was begun was last used, about; or not there
+ *             "running"                id(8) of the file of running.h that goes with it; or zeros, or not there: none does
  *             "anew" epoch             next(8) last(8) position of calls of a superseded epoch to be logged anew
  *             "state"                  epoch(16) last position(8) owners given(8) runs pending(8) streams given(4)
  *   calls     position(8)              arrived(8) issued(8) expires(8) seq(8) stream(4) flags(1) line (refused: the id;

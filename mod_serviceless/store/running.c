@@ -8,19 +8,22 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <apr_general.h>
 #include <apr_strings.h>
 
 #include "boot.h"
+#include "commit.h"
 #include "ended.h"
 #include "recent.h"
 
-#define FORMAT "svl-running-3"
+#define FORMAT "running-3"
 #define WIDTH 254     /* runs of a process that are told apart; with more of them all that it has to run counts as running */
 #define ROWS_MAX 4096 /* 8 MiB */
 
 /* The first bytes of the file; then what ended.h and recent.h keep; then rows. */
 typedef struct header_t {
-    char format[64 - SVL_RECORDS_BOOT - sizeof(apr_uint64_t)];
+    char format[12];
+    unsigned char id[SVL_RUNNING_ID];            /* by which the log tells it from another file that was put here */
     unsigned char created[sizeof(apr_uint64_t)]; /* the log's: positions of another one mean nothing here */
     char boot[SVL_RECORDS_BOOT];
 } header_t;
@@ -43,8 +46,8 @@ static apr_status_t make_header(const svl_store_t *store, header_t *header)
     return svl_boot_read(header->boot);
 }
 
-/* @return APR_NOTFOUND when it is of another log, boot or format; another failure: that is not known */
-static apr_status_t check_header(const svl_store_t *store, int fd)
+/* @param id receives the file's  @return APR_NOTFOUND when it is of another log, boot or format; another failure: that is not known */
+static apr_status_t check_header(const svl_store_t *store, int fd, unsigned char id[SVL_RUNNING_ID])
 {
     header_t found, expected;
     apr_status_t status = make_header(store, &expected);
@@ -53,7 +56,12 @@ static apr_status_t check_header(const svl_store_t *store, int fd)
     if (status || got < 0) {
         return status ? status : APR_FROM_OS_ERROR(errno);
     }
-    return got == (ssize_t)sizeof(found) && !memcmp(&found, &expected, sizeof(found)) ? APR_SUCCESS : APR_NOTFOUND;
+    if (got != (ssize_t)sizeof(found)) {
+        return APR_NOTFOUND;
+    }
+    memcpy(id, found.id, sizeof(found.id));
+    memcpy(expected.id, found.id, sizeof(found.id));
+    return memcmp(&found, &expected, sizeof(found)) ? APR_NOTFOUND : APR_SUCCESS;
 }
 
 static int open_file(const char *directory, int flags)
@@ -84,16 +92,20 @@ static int make_lock(int fd)
 }
 
 /* Its blocks are there from the beginning, since writing to a mapped hole of a full disk would be a SIGBUS. */
-static apr_status_t make_file(const svl_store_t *store, off_t size)
+static apr_status_t make_file(const svl_store_t *store, off_t size, unsigned char id[SVL_RUNNING_ID])
 {
     const char *directory = store->options.directory;
     header_t header;
     apr_status_t status = make_header(store, &header);
     int fd, error;
 
+    if (!status) {
+        status = apr_generate_random_bytes(id, SVL_RUNNING_ID);
+    }
     if (status) {
         return status;
     }
+    memcpy(header.id, id, SVL_RUNNING_ID);
     remove_file(directory);
     fd = open_file(directory, O_RDWR | O_CREAT | O_EXCL);
     if (fd < 0) {
@@ -113,18 +125,27 @@ static apr_status_t make_file(const svl_store_t *store, off_t size)
     return APR_FROM_OS_ERROR(error);
 }
 
-static apr_status_t give_space(const svl_store_t *store)
+static int is_unused(const svl_store_t *store)
+{
+    return store->starts || store->begun;
+}
+
+/* @param id receives the file's, zeros when there is none, and stays when that is not known */
+static apr_status_t give_space(const svl_store_t *store, unsigned char id[SVL_RUNNING_ID])
 {
     off_t rows = 3 * (off_t)(store->options.processes ? store->options.processes : 1), size = (off_t)ROWS_AT;
     int fd = open_file(store->options.directory, O_RDWR);
-    apr_status_t status = fd < 0 ? APR_NOTFOUND : check_header(store, fd);
+    apr_status_t status = fd < 0 ? APR_NOTFOUND : check_header(store, fd, id);
 
     size += (rows < ROWS_MAX ? rows : ROWS_MAX) * (off_t)sizeof(row_t);
     if (!status) {
         status = APR_FROM_OS_ERROR(posix_fallocate(fd, 0, size)); /* without it, it stays as large as it is */
     }
-    else if (status == APR_NOTFOUND) {
-        status = make_file(store, size); /* replaced, never cut: others may have it mapped */
+    else if (status == APR_NOTFOUND && is_unused(store)) {
+        status = make_file(store, size, id);
+        if (status) {
+            memset(id, 0, SVL_RUNNING_ID);
+        }
     }
     if (fd >= 0) {
         close(fd);
@@ -132,10 +153,24 @@ static apr_status_t give_space(const svl_store_t *store)
     return status;
 }
 
-void svl_running_prepare(const svl_store_t *store)
+static apr_status_t apply_id(svl_change_t *change, void *baton)
 {
-    apr_status_t status = give_space(store);
+    return svl_change_put(change, SVL_TABLE_TOP, SVL_RUNNING_FILE, sizeof(SVL_RUNNING_FILE) - 1, baton, SVL_RUNNING_ID);
+}
 
+/* Who uses the log uses the file that the log names, or none does: all that accept a call must see what is kept there.  So while somebody
+ * uses the log, neither is changed. */
+void svl_running_prepare(svl_store_t *store)
+{
+    unsigned char id[SVL_RUNNING_ID];
+    apr_status_t status;
+
+    memcpy(id, store->running_id, sizeof(id));
+    status = give_space(store, id);
+    if (is_unused(store) && memcmp(id, store->running_id, sizeof(id)) != 0) {
+        apr_status_t named = svl_commit_run(store, apply_id, id, 0);
+        status = status ? status : named;
+    }
     if (status) {
         svl_log_write(store->options.log, SVL_LOG_MARK, SVL_LOG_WARNING, status,
                       SVLNO(0376) "%s/" SVL_RUNNING_FILE
@@ -183,10 +218,14 @@ static row_t *claim(const svl_store_t *store, row_t *rows, apr_size_t count)
 
 static apr_status_t map_file(svl_store_t *store, int fd)
 {
+    unsigned char id[SVL_RUNNING_ID];
     struct stat file;
     void *mapped;
-    apr_status_t status = check_header(store, fd);
+    apr_status_t status = check_header(store, fd, id);
 
+    if (!status && memcmp(id, store->running_id, sizeof(id)) != 0) {
+        status = APR_NOTFOUND;
+    }
     if (status || fstat(fd, &file) || file.st_size < (off_t)ROWS_AT) {
         return status ? status : APR_NOTFOUND;
     }
@@ -203,22 +242,30 @@ static apr_status_t map_file(svl_store_t *store, int fd)
 
 apr_status_t svl_running_open(svl_store_t *store)
 {
-    int fd = open_file(store->options.directory, store->readonly ? O_RDONLY : O_RDWR);
-    apr_status_t status = fd < 0 ? APR_FROM_OS_ERROR(errno) : map_file(store, fd);
+    static const unsigned char none[SVL_RUNNING_ID];
+    apr_status_t status;
+    int fd;
 
+    if (!memcmp(store->running_id, none, sizeof(none))) {
+        return APR_SUCCESS;
+    }
+    fd = open_file(store->options.directory, store->readonly ? O_RDONLY : O_RDWR);
+    status = fd < 0 ? APR_FROM_OS_ERROR(errno) : map_file(store, fd);
     if (fd >= 0) {
         close(fd);
     }
-    if (APR_STATUS_IS_ENOENT(status) || status == APR_NOTFOUND) {
-        return APR_SUCCESS;
+    if (store->readonly && (APR_STATUS_IS_ENOENT(status) || status == APR_NOTFOUND)) {
+        return APR_SUCCESS; /* a copy of the log alone */
     }
     if (status) {
-        svl_log_write(store->options.log, SVL_LOG_MARK, SVL_LOG_ERR, status,
-                      SVLNO(0379) "%s/" SVL_RUNNING_FILE
-                                  " cannot be opened, which has calls and outcomes that are not in data.mdb yet",
-                      store->options.directory);
+        svl_log_write(
+            store->options.log, SVL_LOG_MARK, SVL_LOG_ERR, status,
+            SVLNO(0379) "%s/" SVL_RUNNING_FILE
+                        ", which has calls and outcomes that are not in data.mdb yet, cannot be opened, or is not the "
+                        "one that belongs to it",
+            store->options.directory);
     }
-    return status;
+    return APR_STATUS_IS_ENOENT(status) || status == APR_NOTFOUND ? APR_EGENERAL : status;
 }
 
 void svl_running_claim(svl_store_t *store)

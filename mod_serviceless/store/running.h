@@ -49,13 +49,13 @@ static inline void svl_running_read(void *bytes, const apr_uint64_t *words, apr_
     }
 }
 
-/** For the parent: makes the file, or makes it larger, so that the processes of the options have room three times over (two generations, and the dead
- * that nobody has taken over yet).  A file of another log, boot or format is replaced, this log's of this boot never.  A failure
- * is only logged: the log can be used all the same. */
-void svl_running_prepare(const svl_store_t *store);
+/** For the parent: makes the file and names it in the log, when a server starts, or makes it larger, so that the processes of the options have room
+ * three times over (two generations, and the dead that nobody has taken over yet).  A file of another log, boot or format is replaced, this
+ * log's of this boot never.  A failure is only logged: the log can be used all the same, by all without the file. */
+void svl_running_prepare(svl_store_t *store);
 
-/** Maps the file, before the first transaction: that settles what processes left which are gone.  Where there is none for this log, the
- * log is used without it by all.  @return a failure: the file is there, but cannot be had, and has what others keep there */
+/** Maps the file that the log names, before the first transaction: that settles what processes left which are gone.
+ * @return a failure: the log names one, but it cannot be had, and others may keep there what this process would not see */
 apr_status_t svl_running_open(svl_store_t *store);
 
 /** Takes a row for store->owner.  Without one all its runs count as running once it is dead. */

@@ -39,6 +39,7 @@ typedef enum {
 #define SVL_ENV_CALM 2           /**< seconds to wait for read transactions to end; they are meant to last microseconds */
 #define SVL_ENV_RESERVE_PARTS 16 /**< accepting stops this part below the bound … */
 #define SVL_ENV_RESERVE_PAGES 64 /**< … or so many pages, if more: a commit copies about 20, and two wait to be reused */
+#define SVL_RUNNING_ID 8           /**< bytes */
 #define SVL_RUNNING_MORE 2048    /**< runs beyond those of its row that a process can take back one by one; 16 KiB */
 
 typedef struct svl_commit_op_t svl_commit_op_t;
@@ -56,6 +57,7 @@ struct svl_store_t {
     int loaded;                                      /* the environment is open and its tables are known */
     int in_use;                                      /* opened to be used: damage concerns other processes too */
     int starts;                                      /* prepared while nobody uses it: a server starts */
+    int begun;                                       /* prepared and made just now, so that nobody can use it yet */
     int damaged;                                     /* not to be touched any more (damage.h); atomic */
     svl_records_node_t node;                         /* as of opening */
     apr_time_t lost;                                 /* when the log in whose place this one was begun was last used; 0: none */
@@ -63,7 +65,8 @@ struct svl_store_t {
     unsigned int epoch;                              /* the published one; atomic */
     apr_uint64_t owner;
     int owners; /* descriptor of the file in which byte `owner` is locked; -1 */
-    void *running; /* the file of running.h, mapped; NULL */
+    unsigned char running_id[SVL_RUNNING_ID]; /* of the file of running.h that the log names; zeros: none */
+    void *running; /* that file, mapped; NULL */
     apr_size_t running_size;
     svl_ended_t *ended; /* of that file: outcomes that the next transaction takes; NULL */
     svl_recent_t *recent; /* of that file: calls that the next transaction takes; NULL */

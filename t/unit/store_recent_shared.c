@@ -3,6 +3,7 @@
 #include "recent_fixture.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
 static void keep_and_die(fixture_t *f)
 {
@@ -80,6 +81,55 @@ static void who_dies_with_the_lock_stops_nobody(void **state)
     assert_int_equal(entry.position, kept.position + 1);
     keep_call(f, "more");
     assert_string_equal(positions(f, 0), "1 2 3 4");
+}
+
+static void open_and_fail(fixture_t *f)
+{
+    _exit(svl_store_open(&f->store, &f->options, f->p) == APR_SUCCESS);
+}
+
+static int another_process(fixture_t *f, void (*work)(fixture_t *f))
+{
+    int status = -1;
+    pid_t pid;
+
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        work(f);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static void prepare_again(fixture_t *f)
+{
+    const char *error = NULL;
+
+    _exit(svl_store_prepare(&f->options, -1, -1, &error, f->p) != APR_SUCCESS);
+}
+
+static void nobody_uses_the_log_without_the_file_that_others_have(void **state)
+{
+    fixture_t *f = *state;
+    svl_store_entry_t kept;
+
+    begin_stream(f);
+    kept = keep_call(f, "kept");
+    assert_int_equal(rename(path_of(f, "running"), path_of(f, "away")), 0);
+    assert_int_equal(another_process(f, open_and_fail), 0);
+    assert_int_equal(another_process(f, prepare_again), 0); /* as a graceful restart does: it makes none */
+    assert_int_not_equal(access(path_of(f, "running"), F_OK), 0);
+    assert_int_equal(another_process(f, open_and_fail), 0);
+    assert_int_equal(position_of(f, "kept"), kept.position);
+    assert_int_equal(rename(path_of(f, "away"), path_of(f, "running")), 0);
+    close_log(f);
+    assert_int_equal(unlink(path_of(f, "running")), 0);
+    prepare_log(f); /* a start does */
+    open_log(f);
+    kept.id = "next";
+    assert_int_equal(accept_one(f->store, &kept), APR_SUCCESS);
+    keep_call(f, "more");
 }
 
 enum { PROCESSES = 4, CALLS = 400 };
@@ -206,6 +256,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_kept_call_outlives_its_process_and_is_taken_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_kept_call_keeps_its_epoch_when_a_server_starts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_dies_with_the_lock_stops_nobody, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nobody_uses_the_log_without_the_file_that_others_have, set_up, tear_down),
         cmocka_unit_test_setup_teardown(processes_take_each_id_and_each_position_once_though_some_are_killed, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(readers_see_all_that_was_told_while_it_is_committed, set_up, tear_down),
