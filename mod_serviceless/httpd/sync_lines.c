@@ -59,10 +59,8 @@ apr_status_t svl_sync_own(svl_sync_own_t *own, svl_runtime_t *runtime, apr_uint3
             one_sided |= set->has_self != theirs;
         }
     }
-    rv = svl_store_settle(runtime->store);
-    if (rv == APR_SUCCESS) {
-        rv = svl_store_read_begin(&reader, runtime->store);
-    }
+    svl_store_settle(runtime->store);
+    rv = svl_store_read_begin(&reader, runtime->store);
     if (rv != APR_SUCCESS) {
         return rv;
     }

@@ -8,6 +8,7 @@
 #include "../core/fault.h"
 #include "damage.h"
 #include "recent.h"
+#include "running.h"
 
 #define STREAMS_LISTED 8 /* so many are found faster in a list than by hashing; a child accepts own calls of few sets */
 
@@ -34,6 +35,7 @@ static void publish_epoch(const svl_change_t *change)
     }
 }
 
+/* Mending may wait for readers, which is nothing to other processes: not under the lock.  @return with success it is locked */
 static apr_status_t begin(svl_change_t *change)
 {
     svl_store_t *store = change->store;
@@ -41,13 +43,18 @@ static apr_status_t begin(svl_change_t *change)
     int tries, rc = MDB_PANIC;
 
     for (tries = 0; tries < 2; ++tries) {
+        status = svl_recent_lock(store);
+        if (status) {
+            return status;
+        }
         if (store->env) {
             rc = mdb_txn_begin(store->env, NULL, 0, &change->txn);
         }
-        if (rc != MDB_MAP_RESIZED && rc != MDB_PANIC) {
-            break;
+        if (!rc) {
+            return APR_SUCCESS;
         }
-        status = svl_env_mend(store, rc);
+        svl_recent_unlock(store);
+        status = rc == MDB_MAP_RESIZED || rc == MDB_PANIC ? svl_env_mend(store, rc) : svl_env_status(rc);
         if (status) {
             return status;
         }
@@ -66,14 +73,15 @@ apr_status_t svl_change_begin(svl_change_t *change, svl_store_t *store)
     if (svl_damage_known(store)) {
         return SVL_EDAMAGED;
     }
-    svl_recent_lock(store);
     status = begin(change);
     if (status) {
-        svl_recent_unlock(store);
         return status;
     }
     rc = svl_env_whole(store);
     status = rc ? svl_env_status(rc) : load_state(change);
+    if (!status) {
+        status = svl_running_check(change);
+    }
     if (!status) {
         publish_epoch(change);
         status = svl_recent_apply(change);
@@ -156,7 +164,7 @@ apr_status_t svl_change_commit(svl_change_t *change)
         svl_change_abort(change);
         return status;
     }
-    room = change->store->recent && svl_change_room(change, SVL_RECENT_ROOM);
+    room = change->store->recent && svl_change_room(change, SVL_RECENT_PAGES * change->store->page);
     rc = mdb_txn_commit(change->txn);
     if (!rc) {
         publish_epoch(change);

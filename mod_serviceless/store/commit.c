@@ -292,11 +292,10 @@ apr_status_t svl_commit_look(svl_store_t *store, svl_commit_look_t *look, void *
 {
     svl_store_reader_t *reader;
     apr_pool_t *p;
-    apr_status_t status = svl_store_settle(store);
+    apr_status_t status;
 
-    if (!status) {
-        status = svl_store_read_begin(&reader, store);
-    }
+    svl_store_settle(store);
+    status = svl_store_read_begin(&reader, store);
     if (status) {
         return status;
     }
@@ -351,7 +350,9 @@ apr_status_t svl_commit_nothing(svl_store_t *store)
     return svl_commit_run(store, apply_nothing, NULL, 0);
 }
 
-apr_status_t svl_store_settle(svl_store_t *store)
+void svl_store_settle(svl_store_t *store)
 {
-    return svl_ended_mend(store) || svl_recent_any(store) ? svl_commit_nothing(store) : APR_SUCCESS;
+    if (!store->readonly && svl_ended_mend(store) + svl_recent_any(store)) {
+        (void)svl_commit_nothing(store); /* who leads reports failures */
+    }
 }

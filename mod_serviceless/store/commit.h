@@ -5,8 +5,8 @@
  *
  * Who comes when nobody commits leads: lets others go first for as long as they join, begins the write transaction (here it
  * waits for other processes, and meanwhile the queue grows), takes what is queued, applies and commits it, hands the lead to
- * the next who waits, and wakes those who are done, each by its own semaphore.  Every transaction begins with the outcomes that are
- * kept beside the log (ended.h).  The idea is LevelDB's writer queue.  An operation that fails after it wrote spoils the
+ * the next who waits, and wakes those who are done, each by its own semaphore.  Every transaction begins with the calls and outcomes
+ * that are kept beside the log (recent.h, ended.h).  The idea is LevelDB's writer queue.  An operation that fails after it wrote spoils the
  * transaction; then each is done again in one of its own, and gets its own status.
  */
 #ifndef SVL_STORE_COMMIT_H
@@ -26,7 +26,7 @@ typedef apr_status_t svl_commit_apply_t(svl_change_t *change, void *baton);
  * @param weight bytes that it will write, about */
 apr_status_t svl_commit_run(svl_store_t *store, svl_commit_apply_t *apply, void *baton, apr_size_t weight);
 
-/** Looks for work without a write transaction, since mostly there is none; outcomes that are kept (ended.h) are committed first.  @return APR_NOTFOUND then */
+/** Looks for work without a write transaction, since mostly there is none; what is kept (recent.h, ended.h) is committed first.  @return APR_NOTFOUND then */
 typedef apr_status_t svl_commit_look_t(svl_store_t *store, MDB_txn *txn, void *baton, apr_pool_t *p);
 apr_status_t svl_commit_look(svl_store_t *store, svl_commit_look_t *look, void *baton);
 

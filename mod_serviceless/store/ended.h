@@ -5,7 +5,7 @@
  * transaction takes them.
  *
  * Only where the log is not durable.  There a commit survives the end of every process, and nothing else; so does what is written to
- * the mapping.  Every transaction of every process begins with what is kept here, and readers see it as if it were in the log: no
+ * the mapping.  Every transaction of every process begins with what is kept here, after the calls that it is of (recent.h), and readers see it as if it were in the log: no
  * operation can tell an outcome that is kept from one that is committed.
  *
  * A place is free, being filled by an owner, or full; one word says which, and for whom or for what position.  Who commits the outcome

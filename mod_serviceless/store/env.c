@@ -71,7 +71,7 @@ static int set_bound(svl_store_t *store)
         return MDB_SUCCESS;
     }
     store->bound = store->options.size / store->page;
-    pages = info.me_last_pgno + 1 + svl_env_reserve(store);
+    pages = info.me_last_pgno + 1 + svl_env_reserve(store) + SVL_RECENT_PAGES; /* which may be kept already */
     return pages <= info.me_mapsize / store->page ? MDB_SUCCESS : set_map(store, pages * store->page);
 }
 

@@ -77,10 +77,8 @@ apr_status_t svl_store_overdue(svl_store_t *store, apr_int64_t now, apr_array_he
     apr_status_t status;
 
     *positions = apr_array_make(p, 0, sizeof(apr_uint64_t));
-    status = svl_store_settle(store);
-    if (!status) {
-        status = svl_store_read_begin(&reader, store);
-    }
+    svl_store_settle(store);
+    status = svl_store_read_begin(&reader, store);
     if (status) {
         return status;
     }

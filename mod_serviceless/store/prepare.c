@@ -256,7 +256,9 @@ static apr_status_t prepare_log(svl_store_t *store, const char **error, apr_pool
         status = svl_opening_environment(store, svl_identity_prepare, error, p);
     }
     if (!status) {
-        svl_running_prepare(store);
+        status = svl_running_prepare(store);
+    }
+    if (!status) {
         status = settle(store, p);
     }
     if (!status) {

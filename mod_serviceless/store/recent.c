@@ -9,8 +9,10 @@
 #include "../core/fault.h"
 #include "accept.h"
 #include "damage.h"
+#include "epoch.h"
 #include "read.h"
 #include "running.h"
+#include "streams.h"
 #include "work.h"
 
 /* A record: owner(8) arity(4) state(1), the lengths of id(1) stream(1) route(2, with its NUL; 0: none), then these three, and the
@@ -22,6 +24,8 @@ int svl_recent_make(svl_recent_t *recent)
     pthread_mutexattr_t attributes;
     int error = pthread_mutexattr_init(&attributes);
 
+    recent->ready = 0;
+    memset(&recent->lock, 0, sizeof(recent->lock));
     if (error) {
         return error;
     }
@@ -37,19 +41,20 @@ int svl_recent_make(svl_recent_t *recent)
 }
 
 /* What its dead holder left half done is done anew by the next transaction. */
-static void lock(svl_recent_t *recent)
+static int lock(svl_recent_t *recent)
 {
-    if (pthread_mutex_lock(&recent->lock) == EOWNERDEAD) {
-        pthread_mutex_consistent(&recent->lock);
+    int error = pthread_mutex_lock(&recent->lock);
+
+    if (error == EOWNERDEAD) {
+        error = pthread_mutex_consistent(&recent->lock);
         recent->ready = 0;
     }
+    return error;
 }
 
-void svl_recent_lock(svl_store_t *store)
+apr_status_t svl_recent_lock(svl_store_t *store)
 {
-    if (store->recent) {
-        lock(store->recent);
-    }
+    return store->recent ? APR_FROM_OS_ERROR(lock(store->recent)) : APR_SUCCESS;
 }
 
 void svl_recent_unlock(svl_store_t *store)
@@ -81,6 +86,19 @@ int svl_recent_any(const svl_store_t *store)
     return 0;
 }
 
+/* All that appending it could stumble over, since it comes from where any module of the process may write. */
+static int is_call(const svl_recent_call_t *call)
+{
+    const char *set;
+    apr_size_t length;
+    svl_records_call_t record;
+
+    return svl_name_is_id(call->id, call->id_length) && svl_streams_is_name(call->stream, call->stream_length, &set, &length)
+           && (call->state == SVL_RECORDS_RUN_NONE || call->state == SVL_RECORDS_RUN_TODO)
+           && !svl_records_get_call(&record, call->value, call->value_length) && record.seq > 0
+           && record.seq <= (apr_uint64_t)SVL_VECTOR_NUMBER_MAX;
+}
+
 apr_status_t svl_recent_parse(svl_recent_call_t *call, const unsigned char *record, apr_size_t length)
 {
     apr_size_t route, names;
@@ -95,8 +113,7 @@ apr_status_t svl_recent_parse(svl_recent_call_t *call, const unsigned char *reco
     call->stream_length = record[14];
     route = (apr_size_t)record[15] << 8 | record[16];
     names = HEAD + call->id_length + call->stream_length + route;
-    if (length < names + SVL_RECORDS_CALL_SIZE || call->stream_length > SVL_NAME_STREAM_MAX || !call->stream_length
-        || !call->id_length || call->id_length > SVL_NAME_ID_MAX || (route && record[names - 1])) {
+    if (length < names + SVL_RECORDS_CALL_SIZE || (route && record[names - 1])) {
         return SVL_EDAMAGED;
     }
     call->id = (const char *)record + HEAD;
@@ -104,7 +121,7 @@ apr_status_t svl_recent_parse(svl_recent_call_t *call, const unsigned char *reco
     call->route = route ? call->stream + call->stream_length : NULL;
     call->value = record + names;
     call->value_length = length - names;
-    return APR_SUCCESS;
+    return is_call(call) ? APR_SUCCESS : SVL_EDAMAGED;
 }
 
 static svl_recent_stream_t *find_stream(svl_recent_t *recent, const char *name, apr_size_t length)
@@ -200,7 +217,9 @@ static int keep(svl_store_t *store, svl_store_batch_t *batch, apr_uint64_t settl
     } record;
     apr_size_t length;
 
-    if (!recent->ready || svl_running_get(word_of(recent, recent->last + 1))) {
+    if (!recent->ready || svl_running_get(word_of(recent, recent->last + 1))
+        || strcmp(recent->epoch, svl_store_epoch(store))
+               != 0) { /* this process has not heard of it yet: it does by a transaction */
         return 0;
     }
     stream = stream_of(recent, entry);
@@ -215,6 +234,7 @@ static int keep(svl_store_t *store, svl_store_batch_t *batch, apr_uint64_t settl
     batch->appended = 1;
     memcpy(entry->stamped, entry->epoch ? entry->epoch : recent->epoch, sizeof(entry->stamped));
     length = write_record(record.bytes, store, batch, stream, now);
+    memset(record.bytes + length, 0, sizeof(record) - length); /* no bytes of the stack into a file */
     svl_running_write(body_of(recent, entry->position)->record, record.words, length);
     svl_running_put(&body_of(recent, entry->position)->length, length);
     svl_running_put(word_of(recent, entry->position), entry->position);
@@ -236,14 +256,17 @@ int svl_recent_keep(svl_store_t *store, svl_store_batch_t *batches, apr_uint32_t
     svl_env_guard(store, &saved);
     settled = svl_running_get(&store->recent->settled);
     if (svl_read_lacks_id(store, batches->entries->id)) {
-        lock(store->recent);
-        kept = keep(store, batches, settled, now);
-        pthread_mutex_unlock(&store->recent->lock);
+        kept = !lock(store->recent);
+        if (kept) {
+            kept = keep(store, batches, settled, now);
+            pthread_mutex_unlock(&store->recent->lock);
+        }
     }
     svl_env_unguard(store, &saved);
     return kept;
 }
 
+/* @return APR_EINVAL, with nothing written: its number is not one that it can have */
 static apr_status_t append(svl_change_t *change, apr_uint64_t position, const svl_recent_call_t *kept)
 {
     svl_store_batch_t batch = {.first = position, .appended = 1, .count = 1, .route = kept->route, .arity = kept->arity};
@@ -252,13 +275,17 @@ static apr_status_t append(svl_change_t *change, apr_uint64_t position, const sv
     svl_records_call_t call;
     apr_status_t status = svl_records_get_call(&call, kept->value, kept->value_length);
 
-    change->state.last = position;
-    change->state_changed = 1;
     svl_records_put64(key, position);
     if (!status) {
         status = svl_change_stream_named(change, kept->stream, kept->stream_length, &stream);
     }
+    if (!status && (svl_vector_covers(stream->numbers, call.seq) || !svl_vector_has_room(stream->numbers, call.seq))) {
+        return APR_EINVAL;
+    }
     if (!status) {
+        change->planned += 2 * change->store->page; /* as SVL_RECENT_PAGES reckons */
+        change->state.last = position;
+        change->state_changed = 1;
         call.stream = stream->number;
         status = svl_change_reserve(change, SVL_TABLE_CALLS, key, sizeof(key), MDB_APPEND, kept->value_length, &room);
     }
@@ -277,24 +304,34 @@ static apr_status_t append(svl_change_t *change, apr_uint64_t position, const sv
     return status ? status : svl_work_add(change, &batch, &kept->state, kept->owner, call.arrived);
 }
 
-static void tell_foreign(const svl_store_t *store, apr_uint64_t position)
+/* What was there may have been a call that others know of: neither its position nor its number is given again. */
+static apr_status_t skip(svl_change_t *change, apr_uint64_t position)
 {
+    const svl_store_t *store = change->store;
+
     svl_log_write(store->options.log, SVL_LOG_MARK, SVL_LOG_ERR, APR_SUCCESS,
                   SVLNO(0378) "%s/" SVL_RUNNING_FILE " holds something that is no call, for log position %" APR_UINT64_T_FMT
                               ": something else wrote there; the log goes on without it",
                   store->options.directory, position);
+    if (position > store->recent->last) {
+        return APR_SUCCESS; /* none was ever kept there */
+    }
+    change->state.last = position;
+    change->state_changed = 1;
+    return svl_epoch_supersede(change, "the file " SVL_RUNNING_FILE " has lost a call");
 }
 
 static apr_status_t apply_one(svl_change_t *change, apr_uint64_t position)
 {
     const svl_recent_body_t *body = body_of(change->store->recent, position);
     svl_recent_call_t call;
+    apr_status_t status;
 
     if (svl_recent_parse(&call, (const unsigned char *)body->record, body->length <= SVL_RECENT_BYTES ? body->length : 0)) {
-        tell_foreign(change->store, position);
-        return APR_SUCCESS;
+        return skip(change, position);
     }
-    return append(change, position, &call);
+    status = append(change, position, &call);
+    return status == APR_EINVAL ? skip(change, position) : status;
 }
 
 /* Where an older copy of the log was put back they begin somewhere beyond its end. */

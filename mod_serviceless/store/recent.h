@@ -6,7 +6,7 @@
  *
  * Only where the log is not durable, and for the same reason as outcomes (ended.h): what is written to the mapping survives the end of
  * every process, as a commit without sync does.  A call that is kept has its position and its number, and whoever reads the log
- * finds it there (recent_read.c); what looks at other tables than calls, ids and outcomes commits what is kept before (svl_store_settle).
+ * finds it there (recent_read.c); who looks at other tables than calls, ids and outcomes, and must not miss it, settles before (svl_store_settle).
  *
  * One lock of all processes is held from before a transaction begins until it has ended, and while a call is kept: so between two
  * transactions the log grows here only, by one position after the other.  A call is kept when nothing about it has to be looked up but its id:
@@ -23,7 +23,6 @@
 
 #include "change.h"
 
-#define SVL_RECENT_PLACES 64  /**< at a time, of all processes; when they are taken, a transaction takes them */
 #define SVL_RECENT_BYTES 1000 /**< of one, with its names; a longer one is committed */
 #define SVL_RECENT_STREAMS 32 /**< that are known here */
 
@@ -72,7 +71,7 @@ typedef struct svl_recent_call_t {
     apr_size_t value_length;
 } svl_recent_call_t;
 
-/** Makes the lock, for who makes the file.  @return an error of the system */
+/** Makes the lock, for who makes the file, or takes one over that nobody uses; what is kept stays.  @return an error of the system */
 int svl_recent_make(svl_recent_t *recent);
 
 /** Accepts, if it can be done here.  @return nonzero when it is as safe as if it was committed, and all that svl_store_accept tells is told */
@@ -81,18 +80,16 @@ int svl_recent_keep(svl_store_t *store, svl_store_batch_t *batches, apr_uint32_t
 /** @return nonzero when any is kept */
 int svl_recent_any(const svl_store_t *store);
 
-/** Before a write transaction begins, and once it has ended. */
-void svl_recent_lock(svl_store_t *store);
+/** Before a write transaction begins, and once it has ended.  @return APR_SUCCESS, or an error of the system: then it is not locked */
+apr_status_t svl_recent_lock(svl_store_t *store);
 void svl_recent_unlock(svl_store_t *store);
 
 /** Appends what is kept to the log, first of all that a transaction does. */
 apr_status_t svl_recent_apply(svl_change_t *change);
 
 /** Frees what was appended, and learns what the transaction changed, once it is committed.  @param room whether the log has room for
- * SVL_RECENT_ROOM bytes more */
+ * SVL_RECENT_PAGES pages more */
 void svl_recent_settled(const svl_change_t *change, int room);
-/** Bytes, generously, since without that room no transaction could begin: each id may lie in a page of its own, which is copied or split. */
-#define SVL_RECENT_ROOM ((2 * SVL_RECENT_PLACES + 32) * 4096)
 /** Keeps nothing until a transaction is committed. */
 void svl_recent_suspend(svl_store_t *store);
 
@@ -108,7 +105,7 @@ apr_status_t svl_recent_parse(svl_recent_call_t *call, const unsigned char *reco
 
 /* For read.c, of a reader's copies. */
 
-/** Forgets what the snapshot has. */
+/** Forgets what the snapshot has, and what does not follow it without a gap. */
 apr_status_t svl_recent_trim(svl_store_reader_t *reader);
 /** @return APR_NOTFOUND */
 apr_status_t svl_recent_find(const svl_store_reader_t *reader, const char *id, apr_size_t length, apr_uint64_t *position);

@@ -58,16 +58,21 @@ apr_status_t svl_recent_copy(const svl_store_t *store, svl_recent_copy_t **list,
     return APR_SUCCESS;
 }
 
+/* What came while the copies were made may have been seen without what came just before it: up to there it is not seen. */
 apr_status_t svl_recent_trim(svl_store_reader_t *reader)
 {
     svl_records_state_t state = {.last = 0};
-    apr_uint32_t i;
     apr_status_t status = reader->recent_count ? svl_read_state(reader, &state) : APR_SUCCESS;
+    apr_uint32_t i = 0, end;
 
-    for (i = 0; i < reader->recent_count && reader->recent[i].position <= state.last; ++i) {
+    while (i < reader->recent_count && reader->recent[i].position <= state.last) {
+        ++i;
+    }
+    for (end = i; end < reader->recent_count && reader->recent[end].position == state.last + 1 + (end - i); ++end) {
         continue;
     }
     reader->recent_first = i;
+    reader->recent_count = end;
     return status;
 }
 

@@ -1,193 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "running.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include <apr_general.h>
-#include <apr_strings.h>
-
-#include "boot.h"
-#include "commit.h"
-#include "ended.h"
-#include "recent.h"
-
-#define FORMAT "running-3"
-#define WIDTH 254     /* runs of a process that are told apart; with more of them all that it has to run counts as running */
-#define ROWS_MAX 4096 /* 8 MiB */
-
-/* The first bytes of the file; then what ended.h and recent.h keep; then rows. */
-typedef struct header_t {
-    char format[12];
-    unsigned char id[SVL_RUNNING_ID];            /* by which the log tells it from another file that was put here */
-    unsigned char created[sizeof(apr_uint64_t)]; /* the log's: positions of another one mean nothing here */
-    char boot[SVL_RECORDS_BOOT];
-} header_t;
-
-/* Atomics.  Two thousand bytes, so that rows share no cache line. */
-typedef struct row_t {
-    apr_uint64_t owner; /* 0: free */
-    apr_uint64_t more;  /* runs for which there was no place */
-    apr_uint64_t positions[WIDTH];
-} row_t;
-
-#define RECENT_AT (sizeof(header_t) + sizeof(svl_ended_t))
-#define ROWS_AT ((RECENT_AT + sizeof(svl_recent_t) + sizeof(header_t) - 1) / sizeof(header_t) * sizeof(header_t))
-
-static apr_status_t make_header(const svl_store_t *store, header_t *header)
-{
-    memset(header, 0, sizeof(*header));
-    memcpy(header->format, FORMAT, sizeof(FORMAT));
-    svl_records_put64(header->created, (apr_uint64_t)store->node.created);
-    return svl_boot_read(header->boot);
-}
-
-/* @param id receives the file's  @return APR_NOTFOUND when it is of another log, boot or format; another failure: that is not known */
-static apr_status_t check_header(const svl_store_t *store, int fd, unsigned char id[SVL_RUNNING_ID])
-{
-    header_t found, expected;
-    apr_status_t status = make_header(store, &expected);
-    ssize_t got = status ? 0 : pread(fd, &found, sizeof(found), 0);
-
-    if (status || got < 0) {
-        return status ? status : APR_FROM_OS_ERROR(errno);
-    }
-    if (got != (ssize_t)sizeof(found)) {
-        return APR_NOTFOUND;
-    }
-    memcpy(id, found.id, sizeof(found.id));
-    memcpy(expected.id, found.id, sizeof(found.id));
-    return memcmp(&found, &expected, sizeof(found)) ? APR_NOTFOUND : APR_SUCCESS;
-}
-
-static int open_file(const char *directory, int flags)
-{
-    char path[APR_PATH_MAX];
-
-    apr_snprintf(path, sizeof(path), "%s/" SVL_RUNNING_FILE, directory);
-    return open(path, O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags, S_IRUSR | S_IWUSR);
-}
-
-static void remove_file(const char *directory)
-{
-    char path[APR_PATH_MAX];
-
-    apr_snprintf(path, sizeof(path), "%s/" SVL_RUNNING_FILE, directory);
-    unlink(path);
-}
-
-static int make_lock(int fd)
-{
-    void *mapped = mmap(NULL, ROWS_AT, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    int error = mapped == MAP_FAILED ? errno : svl_recent_make((svl_recent_t *)(void *)((char *)mapped + RECENT_AT));
-
-    if (mapped != MAP_FAILED) {
-        munmap(mapped, ROWS_AT);
-    }
-    return error;
-}
-
-/* Its blocks are there from the beginning, since writing to a mapped hole of a full disk would be a SIGBUS. */
-static apr_status_t make_file(const svl_store_t *store, off_t size, unsigned char id[SVL_RUNNING_ID])
-{
-    const char *directory = store->options.directory;
-    header_t header;
-    apr_status_t status = make_header(store, &header);
-    int fd, error;
-
-    if (!status) {
-        status = apr_generate_random_bytes(id, SVL_RUNNING_ID);
-    }
-    if (status) {
-        return status;
-    }
-    memcpy(header.id, id, SVL_RUNNING_ID);
-    remove_file(directory);
-    fd = open_file(directory, O_RDWR | O_CREAT | O_EXCL);
-    if (fd < 0) {
-        return APR_FROM_OS_ERROR(errno);
-    }
-    error = posix_fallocate(fd, 0, size);
-    if (!error) {
-        error = make_lock(fd);
-    }
-    if (!error && pwrite(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header)) {
-        error = errno ? errno : EIO;
-    }
-    close(fd);
-    if (error) {
-        remove_file(directory); /* nobody has it: it has no header */
-    }
-    return APR_FROM_OS_ERROR(error);
-}
-
-static int is_unused(const svl_store_t *store)
-{
-    return store->starts || store->begun;
-}
-
-/* @param id receives the file's, zeros when there is none, and stays when that is not known */
-static apr_status_t give_space(const svl_store_t *store, unsigned char id[SVL_RUNNING_ID])
-{
-    off_t rows = 3 * (off_t)(store->options.processes ? store->options.processes : 1), size = (off_t)ROWS_AT;
-    int fd = open_file(store->options.directory, O_RDWR);
-    apr_status_t status = fd < 0 ? APR_NOTFOUND : check_header(store, fd, id);
-
-    size += (rows < ROWS_MAX ? rows : ROWS_MAX) * (off_t)sizeof(row_t);
-    if (!status) {
-        status = APR_FROM_OS_ERROR(posix_fallocate(fd, 0, size)); /* without it, it stays as large as it is */
-    }
-    else if (status == APR_NOTFOUND && is_unused(store)) {
-        status = make_file(store, size, id);
-        if (status) {
-            memset(id, 0, SVL_RUNNING_ID);
-        }
-    }
-    if (fd >= 0) {
-        close(fd);
-    }
-    return status;
-}
-
-static apr_status_t apply_id(svl_change_t *change, void *baton)
-{
-    return svl_change_put(change, SVL_TABLE_TOP, SVL_RUNNING_FILE, sizeof(SVL_RUNNING_FILE) - 1, baton, SVL_RUNNING_ID);
-}
-
-/* Who uses the log uses the file that the log names, or none does: all that accept a call must see what is kept there.  So while somebody
- * uses the log, neither is changed. */
-void svl_running_prepare(svl_store_t *store)
-{
-    unsigned char id[SVL_RUNNING_ID];
-    apr_status_t status;
-
-    memcpy(id, store->running_id, sizeof(id));
-    status = give_space(store, id);
-    if (is_unused(store) && memcmp(id, store->running_id, sizeof(id)) != 0) {
-        apr_status_t named = svl_commit_run(store, apply_id, id, 0);
-        status = status ? status : named;
-    }
-    if (status) {
-        svl_log_write(store->options.log, SVL_LOG_MARK, SVL_LOG_WARNING, status,
-                      SVLNO(0376) "%s/" SVL_RUNNING_FILE
-                                  " cannot be made or be given all its space: should a process end, more may count as running "
-                                  "than was",
-                      store->options.directory);
-    }
-}
-
-static row_t *rows_of(const svl_store_t *store, apr_size_t *count)
-{
-    *count = store->running ? (store->running_size - ROWS_AT) / sizeof(row_t) : 0;
-    return store->running ? (row_t *)(void *)((char *)store->running + ROWS_AT) : NULL;
-}
-
 /* A log that began anew counts its owners anew: what an older one of this number left says nothing. */
-static void forget(row_t *rows, apr_size_t count, apr_uint64_t owner)
+static void forget(svl_running_row_t *rows, apr_size_t count, apr_uint64_t owner)
 {
     for (apr_size_t i = 0; i < count; i++) {
         svl_running_swap(&rows[i].owner, owner, 0);
@@ -195,19 +10,19 @@ static void forget(row_t *rows, apr_size_t count, apr_uint64_t owner)
 }
 
 /* Owners count up, so going round the rows by their numbers meets the longest dead first: others may not have been taken over yet. */
-static row_t *row_at(row_t *rows, apr_size_t count, apr_uint64_t owner, apr_size_t step)
+static svl_running_row_t *row_at(svl_running_row_t *rows, apr_size_t count, apr_uint64_t owner, apr_size_t step)
 {
     return &rows[(owner + step) % count];
 }
 
-static row_t *claim(const svl_store_t *store, row_t *rows, apr_size_t count)
+static svl_running_row_t *claim(const svl_store_t *store, svl_running_row_t *rows, apr_size_t count)
 {
     for (apr_size_t i = 0; i < count; i++) {
-        row_t *row = row_at(rows, count, store->owner, i);
+        svl_running_row_t *row = row_at(rows, count, store->owner, i);
         apr_uint64_t held = svl_running_get(&row->owner);
         if ((!held || !svl_store_owner_lives(store, held)) && svl_running_swap(&row->owner, held, store->owner)) {
             svl_running_put(&row->more, 0); /* released one by one: who sees one of them cleared sees the new owner too */
-            for (apr_size_t j = 0; j < WIDTH; j++) {
+            for (apr_size_t j = 0; j < SVL_RUNNING_WIDTH; j++) {
                 svl_running_put(&row->positions[j], 0);
             }
             return row;
@@ -216,62 +31,10 @@ static row_t *claim(const svl_store_t *store, row_t *rows, apr_size_t count)
     return NULL;
 }
 
-static apr_status_t map_file(svl_store_t *store, int fd)
-{
-    unsigned char id[SVL_RUNNING_ID];
-    struct stat file;
-    void *mapped;
-    apr_status_t status = check_header(store, fd, id);
-
-    if (!status && memcmp(id, store->running_id, sizeof(id)) != 0) {
-        status = APR_NOTFOUND;
-    }
-    if (status || fstat(fd, &file) || file.st_size < (off_t)ROWS_AT) {
-        return status ? status : APR_NOTFOUND;
-    }
-    mapped = mmap(NULL, (size_t)file.st_size, store->readonly ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (mapped == MAP_FAILED) {
-        return APR_FROM_OS_ERROR(errno);
-    }
-    store->running = mapped;
-    store->running_size = (apr_size_t)file.st_size;
-    store->ended = (svl_ended_t *)(void *)((char *)mapped + sizeof(header_t));
-    store->recent = (svl_recent_t *)(void *)((char *)mapped + RECENT_AT);
-    return APR_SUCCESS;
-}
-
-apr_status_t svl_running_open(svl_store_t *store)
-{
-    static const unsigned char none[SVL_RUNNING_ID];
-    apr_status_t status;
-    int fd;
-
-    if (!memcmp(store->running_id, none, sizeof(none))) {
-        return APR_SUCCESS;
-    }
-    fd = open_file(store->options.directory, store->readonly ? O_RDONLY : O_RDWR);
-    status = fd < 0 ? APR_FROM_OS_ERROR(errno) : map_file(store, fd);
-    if (fd >= 0) {
-        close(fd);
-    }
-    if (store->readonly && (APR_STATUS_IS_ENOENT(status) || status == APR_NOTFOUND)) {
-        return APR_SUCCESS; /* a copy of the log alone */
-    }
-    if (status) {
-        svl_log_write(
-            store->options.log, SVL_LOG_MARK, SVL_LOG_ERR, status,
-            SVLNO(0379) "%s/" SVL_RUNNING_FILE
-                        ", which has calls and outcomes that are not in data.mdb yet, cannot be opened, or is not the "
-                        "one that belongs to it",
-            store->options.directory);
-    }
-    return APR_STATUS_IS_ENOENT(status) || status == APR_NOTFOUND ? APR_EGENERAL : status;
-}
-
 void svl_running_claim(svl_store_t *store)
 {
     apr_size_t count;
-    row_t *rows = rows_of(store, &count);
+    svl_running_row_t *rows = svl_running_rows(store, &count);
 
     forget(rows, count, store->owner);
     store->row = rows ? claim(store, rows, count) : NULL;
@@ -282,16 +45,6 @@ void svl_running_claim(svl_store_t *store)
                                   "running",
                       store->options.directory);
     }
-}
-
-void svl_running_close(svl_store_t *store)
-{
-    if (store->running) {
-        munmap(store->running, store->running_size);
-    }
-    store->running = store->row = NULL;
-    store->ended = NULL;
-    store->recent = NULL;
 }
 
 /* @return where it was noted; NULL: there is no place */
@@ -318,14 +71,14 @@ static int drop(apr_uint64_t *places, apr_uint32_t count, apr_uint64_t position)
 
 apr_uint64_t *svl_store_running_begin(svl_store_t *store, apr_uint64_t position)
 {
-    row_t *row = store->row;
+    svl_running_row_t *row = store->row;
     apr_uint32_t from = __atomic_add_fetch(&store->row_next, 1, __ATOMIC_RELAXED);
     apr_uint64_t *mark;
 
     if (!row) {
         return NULL;
     }
-    mark = note(row->positions, WIDTH, from, position);
+    mark = note(row->positions, SVL_RUNNING_WIDTH, from, position);
     if (!mark) {
         __atomic_add_fetch(&row->more, 1, __ATOMIC_ACQ_REL);
         mark = note(store->row_more, SVL_RUNNING_MORE, from, position);
@@ -335,7 +88,7 @@ apr_uint64_t *svl_store_running_begin(svl_store_t *store, apr_uint64_t position)
 
 void svl_store_running_end(svl_store_t *store, apr_uint64_t *mark)
 {
-    row_t *row = store->row;
+    svl_running_row_t *row = store->row;
 
     if (!mark || !row) {
         return;
@@ -343,16 +96,16 @@ void svl_store_running_end(svl_store_t *store, apr_uint64_t *mark)
     if (mark != &row->more) {
         svl_running_put(mark, 0);
     }
-    if (mark < row->positions || mark >= row->positions + WIDTH) {
+    if (mark < row->positions || mark >= row->positions + SVL_RUNNING_WIDTH) {
         __atomic_sub_fetch(&row->more, 1, __ATOMIC_ACQ_REL);
     }
 }
 
 void svl_running_drop(svl_store_t *store, apr_uint64_t position)
 {
-    row_t *row = store->row;
+    svl_running_row_t *row = store->row;
 
-    if (!row || drop(row->positions, WIDTH, position)) {
+    if (!row || drop(row->positions, SVL_RUNNING_WIDTH, position)) {
         return;
     }
     if (svl_running_get(&row->more) && drop(store->row_more, SVL_RUNNING_MORE, position)) {
@@ -360,9 +113,9 @@ void svl_running_drop(svl_store_t *store, apr_uint64_t position)
     }
 }
 
-static int is_in(const row_t *row, apr_uint64_t position)
+static int is_in(const svl_running_row_t *row, apr_uint64_t position)
 {
-    for (apr_uint32_t i = 0; i < WIDTH; i++) {
+    for (apr_uint32_t i = 0; i < SVL_RUNNING_WIDTH; i++) {
         if (svl_running_get(&row->positions[i]) == position) {
             return 1;
         }
@@ -374,10 +127,10 @@ int svl_store_was_running(void *baton, apr_uint64_t owner, apr_uint64_t position
 {
     const svl_store_t *store = baton;
     apr_size_t count;
-    row_t *rows = rows_of(store, &count);
+    svl_running_row_t *rows = svl_running_rows(store, &count);
 
     for (apr_size_t i = 0; i < count; i++) {
-        const row_t *row = row_at(rows, count, owner, i);
+        const svl_running_row_t *row = row_at(rows, count, owner, i);
         if (svl_running_get(&row->owner) == owner) {
             int in = is_in(row, position);
             return in

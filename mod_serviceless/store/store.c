@@ -71,7 +71,7 @@ static apr_status_t close_store(void *data)
         unclaim(store);
         return APR_SUCCESS;
     }
-    /* Not in prefork, where this may run in a signal handler: what waits is on the log, as work. */
+    /* Not in prefork, where this may run in a signal handler: what waits is on the log, as work, or kept beside it. */
     if (store->loaded && !store->readonly && !store->options.guard_signals) {
         svl_store_flush(store);
     }

@@ -49,7 +49,7 @@ typedef struct svl_store_options_t {
 /** By which somebody who remembers a position of a log can tell whether this is still that one. */
 typedef struct svl_store_prepared_t {
     apr_time_t created; /**< when it was begun */
-    apr_uint64_t last;  /**< position of its newest entry, smaller where an older copy was put back */
+    apr_uint64_t last;  /**< position of its newest entry that is committed, smaller where an older copy was put back */
 } svl_store_prepared_t;
 
 /** For the parent: creates directory and file when missing, checks format and node name, begins an epoch when there is none, and
@@ -171,8 +171,9 @@ void svl_store_relayed(svl_store_t *store, apr_uint64_t first);
 /** Commits what waits, and clears the slots of dead readers.  The maintenance thread calls it each second. */
 apr_status_t svl_store_flush(svl_store_t *store);
 
-/** Commits what is kept beside the log (recent.h, ended.h), for who is to read what only the log has: work, streams, numbers. */
-apr_status_t svl_store_settle(svl_store_t *store);
+/** Commits what is kept beside the log (recent.h, ended.h), for who is about to read what only the log has: work, streams, numbers
+ * (svl_store_vector, svl_store_lines, svl_store_last_number).  Where that fails, which is logged, they see the log without it. */
+void svl_store_settle(svl_store_t *store);
 
 /** An entry, read.  Text points into the map and is valid until svl_store_read_end. */
 typedef struct svl_store_record_t {
@@ -277,7 +278,7 @@ int svl_store_was_running(void *store, apr_uint64_t owner, apr_uint64_t position
 
 /** Takes work of dead owners over, in one transaction, so that no two processes get the same: it is this process's then.  Runs
  * that were started (svl_store_start) or running (@a was_running says so) count one attempt more.
- * Without dead owners it only reads, a bounded part of the work records, and goes on there at the next call; so "nothing" means
+ * Without dead owners and anything that is kept (recent.h) it only reads, a bounded part of the work records, and goes on there at the next call; so "nothing" means
  * nothing found yet.  To be called each second.
  * @param was_running NULL: every run counts as running
  * @param limit work records at most; a batch whose route is to be relayed is not torn, so it may be exceeded by one batch
@@ -370,7 +371,7 @@ apr_status_t svl_store_log_anew(svl_store_t *store, unsigned int limit, int *mor
 /** @param number the last one of this node's own stream of a set in the current epoch; 0: none */
 apr_status_t svl_store_last_number(svl_store_reader_t *reader, const char *set, apr_uint64_t *number);
 
-/** Renames data.mdb, lock.mdb and owners of a log that nobody is to use any more to data.mdb.T and so on, T being seconds since
+/** Renames data.mdb, lock.mdb, owners and running of a log that nobody is to use any more to data.mdb.T and so on, T being seconds since
  * 1970; svl_store_prepare then begins a new one.  With the caller's rights.
  * @param aside the path of data.mdb.T; NULL when there was none */
 apr_status_t svl_store_set_aside(const char *directory, const char **aside, apr_pool_t *p);

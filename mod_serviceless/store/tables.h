@@ -39,7 +39,12 @@ typedef enum {
 #define SVL_ENV_CALM 2           /**< seconds to wait for read transactions to end; they are meant to last microseconds */
 #define SVL_ENV_RESERVE_PARTS 16 /**< accepting stops this part below the bound … */
 #define SVL_ENV_RESERVE_PAGES 64 /**< … or so many pages, if more: a commit copies about 20, and two wait to be reused */
-#define SVL_RUNNING_ID 8           /**< bytes */
+#define SVL_RECENT_PLACES                                                                                                      \
+    64 /**< calls of recent.h at a time, of all processes; when they are taken, a transaction takes them */
+#define SVL_RECENT_PAGES                                                                                                       \
+    (2 * SVL_RECENT_PLACES + 32) /**< that committing them may copy, generously, since without them no transaction
+                                                           could begin: each id may lie in a page of its own, which may be split */
+#define SVL_RUNNING_ID 8         /**< bytes */
 #define SVL_RUNNING_MORE 2048    /**< runs beyond those of its row that a process can take back one by one; 16 KiB */
 
 typedef struct svl_commit_op_t svl_commit_op_t;
@@ -64,23 +69,23 @@ struct svl_store_t {
     char epochs[SVL_ENV_EPOCHS][SVL_NAME_EPOCH + 1]; /* only the leader writes, never the one that is published */
     unsigned int epoch;                              /* the published one; atomic */
     apr_uint64_t owner;
-    int owners; /* descriptor of the file in which byte `owner` is locked; -1 */
+    int owners;                               /* descriptor of the file in which byte `owner` is locked; -1 */
     unsigned char running_id[SVL_RUNNING_ID]; /* of the file of running.h that the log names; zeros: none */
-    void *running; /* that file, mapped; NULL */
+    void *running;                            /* that file, mapped; NULL */
     apr_size_t running_size;
-    svl_ended_t *ended; /* of that file: outcomes that the next transaction takes; NULL */
-    svl_recent_t *recent; /* of that file: calls that the next transaction takes; NULL */
-    apr_uint32_t ended_next; /* where the next outcome looks for a place; atomic */
-    void *row; /* this owner's, of it; NULL: none was free */
-    apr_uint32_t row_next; /* where the next run looks for a place; atomic */
+    svl_ended_t *ended;                      /* of that file: outcomes that the next transaction takes; NULL */
+    svl_recent_t *recent;                    /* of that file: calls that the next transaction takes; NULL */
+    apr_uint32_t ended_next;                 /* where the next outcome looks for a place; atomic */
+    void *row;                               /* this owner's, of it; NULL: none was free */
+    apr_uint32_t row_next;                   /* where the next run looks for a place; atomic */
     apr_uint64_t row_more[SVL_RUNNING_MORE]; /* runs that the row only counts, to take them back one by one; atomics */
     dev_t device;
     ino_t inode;
-    int watched; /* its entry of damage.c, from 1; 0: not watched */
+    int watched;        /* its entry of damage.c, from 1; 0: not watched */
     svl_store_t *other; /* next open log of this process */
 
     MDB_assert_func *assertion; /* called for LMDB's; NULL: that of a log in use */
-    MDB_env *env; /* NULL: opening it anew failed; only the leader and the gate's holder write it */
+    MDB_env *env;               /* NULL: opening it anew failed; only the leader and the gate's holder write it */
     MDB_dbi tables[SVL_TABLE_COUNT];
     apr_size_t page;    /* bytes */
     apr_uint64_t bound; /* pages that the log may have */
@@ -99,8 +104,8 @@ struct svl_store_t {
     int led;                /* a thread is committing */
     svl_commit_op_t *first; /* waiting for the next transaction */
     svl_commit_op_t **end;
-    apr_size_t queued;    /* bytes that these will write, about */
-    unsigned int company; /* transactions for which a lone leader expects others; only the leader reads and writes it */
+    apr_size_t queued;       /* bytes that these will write, about */
+    unsigned int company;    /* transactions for which a lone leader expects others; only the leader reads and writes it */
     svl_commit_late_t *late; /* what goes with the next transaction */
     int ended_failed;        /* what is kept could not be committed: left alone until the next flush */
     apr_pool_t *scratch;     /* the leader's, cleared after each transaction */
@@ -110,10 +115,10 @@ struct svl_store_t {
 struct svl_store_reader_t {
     svl_store_t *store;
     MDB_txn *txn;
-    MDB_cursor *cursor; /* of calls */
+    MDB_cursor *cursor;      /* of calls */
     svl_ended_copy_t *ended; /* outcomes that were kept when it began; NULL: none */
     apr_uint32_t ended_count;
-    svl_recent_copy_t *recent; /* calls that were kept when it began; NULL: none */
+    svl_recent_copy_t *recent;               /* calls that were kept when it began; NULL: none */
     apr_uint32_t recent_count, recent_first; /* those from the first on are not in the snapshot */
     svl_store_reader_t *next;
 };

@@ -95,11 +95,10 @@ static apr_status_t look_first(svl_store_t *store, sweep_t *sweep)
 {
     svl_store_reader_t *reader;
     MDB_cursor *cursor;
-    apr_status_t status = svl_store_settle(store);
+    apr_status_t status;
 
-    if (!status) {
-        status = svl_store_read_begin(&reader, store);
-    }
+    svl_store_settle(store);
+    status = svl_store_read_begin(&reader, store);
     if (status) {
         return status;
     }

@@ -7,7 +7,7 @@ static apr_uint64_t last_number(fixture_t *f)
     svl_store_reader_t *reader;
     apr_uint64_t number = 0;
 
-    assert_int_equal(svl_store_settle(f->store), APR_SUCCESS);
+    svl_store_settle(f->store);
     assert_int_equal(svl_store_read_begin(&reader, f->store), APR_SUCCESS);
     assert_int_equal(svl_store_last_number(reader, "all", &number), APR_SUCCESS);
     svl_store_read_end(reader);
@@ -64,7 +64,7 @@ static const char *covered(fixture_t *f, const char *epoch)
     apr_hash_t *vector, *pruned;
     const svl_vector_numbers_t *numbers;
 
-    assert_int_equal(svl_store_settle(f->store), APR_SUCCESS);
+    svl_store_settle(f->store);
     assert_int_equal(svl_store_read_begin(&reader, f->store), APR_SUCCESS);
     assert_int_equal(svl_store_vector(reader, sets, 1, &vector, &pruned, f->p), APR_SUCCESS);
     svl_store_read_end(reader);

@@ -200,13 +200,39 @@ static void what_does_not_belong_there_harms_no_other(void **state)
     two = keep_call(f, "two");
     three = keep_call(f, "three");
     recent->bodies[two.position % SVL_RECENT_PLACES].length = 999999;
-    recent->words[40] = 40; /* of a log that was longer */
+    recent->words[40] = 40; /* none was ever kept there */
     assert_int_equal(position_of(f, "two"), 0);
     assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
     assert_false(svl_recent_any(f->store));
     expect_kept(f, &one);
     expect_kept(f, &three);
     assert_string_equal(positions(f, 0), "1 2 4");
+    assert_string_not_equal(svl_store_epoch(f->store), one.stamped); /* the number of the lost one is not given again */
+}
+
+/* A record of the right form, as a stray write of another module may leave it. */
+static void a_call_that_cannot_be_is_left_out(void **state)
+{
+    static const unsigned char bytes[] = {0, 13, 17 + 3}; /* of the owner, which may be any; the id's length; the stream */
+    fixture_t *f = *state;
+    svl_store_entry_t entry;
+    unsigned int i;
+
+    begin_stream(f);
+    for (i = 0; i < sizeof(bytes); ++i) {
+        svl_recent_t *recent = f->store->recent;
+        const char *id = apr_psprintf(f->p, "id%d", i);
+
+        entry = own_call(f->p, apr_pstrcat(f->p, "begin-", id, NULL), "all", "x");
+        assert_int_equal(accept_one(f->store, &entry), APR_SUCCESS); /* an epoch may have begun */
+        entry = keep_call(f, id);
+        ((unsigned char *)recent->bodies[entry.position % SVL_RECENT_PLACES].record)[bytes[i]] ^= 0xa5;
+        assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
+        assert_int_equal(position_of(f, id), i ? 0 : entry.position);
+        entry = own_call(f->p, apr_pstrcat(f->p, "after-", id, NULL), "all", "x");
+        assert_int_equal(accept_one(f->store, &entry), APR_SUCCESS);
+        assert_int_equal(entry.position, 4 * (i + 1) - i);
+    }
 }
 
 static void copy_file(const char *from, const char *to)
@@ -266,6 +292,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_does_not_fit_is_committed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_committed_already_is_not_committed_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_does_not_belong_there_harms_no_other, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_call_that_cannot_be_is_left_out, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_kept_is_not_lost_with_a_log_that_is_older, set_up, tear_down),
     };
 

@@ -2,8 +2,12 @@
 /* Calls that are kept beside the log, where several processes and threads use it, and some are killed. */
 #include "recent_fixture.h"
 
+#include <fcntl.h>
 #include <pthread.h>
+#include <sys/mman.h>
 #include <unistd.h>
+
+#include "store/ended.h"
 
 static void keep_and_die(fixture_t *f)
 {
@@ -59,10 +63,43 @@ static void a_kept_call_keeps_its_epoch_when_a_server_starts(void **state)
     assert_int_equal(next.seq, 2);
 }
 
+static void keep_one_more(fixture_t *f)
+{
+    svl_store_entry_t entry = own_call(f->opened, "left", "all", "x");
+
+    _exit(accept_one(f->store, &entry) || entry.position != 3 || !svl_recent_any(f->store));
+}
+
+static void write_lock(fixture_t *f, const void *lock)
+{
+    size_t size = sizeof(svl_ended_t) + sizeof(svl_recent_t) + 64;
+    int fd = open(path_of(f, "running"), O_RDWR);
+    char *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    assert_ptr_not_equal(mapped, MAP_FAILED);
+    memcpy(mapped + 64 + sizeof(svl_ended_t), lock, sizeof(pthread_mutex_t));
+    munmap(mapped, size);
+    close(fd);
+}
+
+/* In the epoch that begins with a server's start. */
+static void keep_next(fixture_t *f)
+{
+    svl_store_entry_t entry = own_call(f->p, "next", "all", "x");
+
+    assert_false(accept_without_commit(f, &entry));
+    keep_call(f, "more");
+}
+
 static void hold_the_lock_and_die(fixture_t *f)
 {
-    svl_recent_lock(f->store);
-    f->store->recent->last += 7; /* half of what it did */
+    svl_recent_t *recent = f->store->recent;
+
+    if (svl_recent_lock(f->store)) {
+        _exit(1);
+    }
+    recent->last += 7; /* half of what it did */
+    recent->streams[0].next += 7;
     _exit(0);
 }
 
@@ -73,19 +110,43 @@ static void who_dies_with_the_lock_stops_nobody(void **state)
 
     begin_stream(f);
     kept = keep_call(f, "kept");
-    close_log(f);
-    leave_work(f, hold_the_lock_and_die);
-    open_log(f);
+    leave_work(f, hold_the_lock_and_die); /* while this process has the log open */
     entry = own_call(f->p, "next", "all", "x");
-    assert_int_equal(accept_one(f->store, &entry), APR_SUCCESS);
+    assert_false(accept_without_commit(f, &entry));
     assert_int_equal(entry.position, kept.position + 1);
+    assert_int_equal(entry.seq, kept.seq + 1);
     keep_call(f, "more");
     assert_string_equal(positions(f, 0), "1 2 3 4");
+}
+
+/* As in a copy of the directory that was made while it was used. */
+static void a_lock_that_nobody_will_release_ends_with_the_server(void **state)
+{
+    fixture_t *f = *state;
+    char held[sizeof(pthread_mutex_t)];
+
+    begin_stream(f);
+    svl_recent_lock(f->store);
+    memcpy(held, &f->store->recent->lock, sizeof(held));
+    svl_recent_unlock(f->store);
+    keep_call(f, "kept");
+    close_log(f);
+    leave_work(f, keep_one_more);
+    write_lock(f, held);
+    prepare_log(f);
+    open_log(f);
+    assert_string_equal(positions(f, 0), "1 2 3");
+    keep_next(f);
 }
 
 static void open_and_fail(fixture_t *f)
 {
     _exit(svl_store_open(&f->store, &f->options, f->p) == APR_SUCCESS);
+}
+
+static void open_and_succeed(fixture_t *f)
+{
+    _exit(svl_store_open(&f->store, &f->options, f->p) != APR_SUCCESS);
 }
 
 static int another_process(fixture_t *f, void (*work)(fixture_t *f))
@@ -116,6 +177,7 @@ static void nobody_uses_the_log_without_the_file_that_others_have(void **state)
 
     begin_stream(f);
     kept = keep_call(f, "kept");
+    assert_int_equal(another_process(f, open_and_succeed), 0);
     assert_int_equal(rename(path_of(f, "running"), path_of(f, "away")), 0);
     assert_int_equal(another_process(f, open_and_fail), 0);
     assert_int_equal(another_process(f, prepare_again), 0); /* as a graceful restart does: it makes none */
@@ -256,6 +318,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_kept_call_outlives_its_process_and_is_taken_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_kept_call_keeps_its_epoch_when_a_server_starts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_dies_with_the_lock_stops_nobody, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_lock_that_nobody_will_release_ends_with_the_server, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_uses_the_log_without_the_file_that_others_have, set_up, tear_down),
         cmocka_unit_test_setup_teardown(processes_take_each_id_and_each_position_once_though_some_are_killed, set_up,
                                         tear_down),
