@@ -68,8 +68,8 @@ my @brief = qw(hang drip enormous error redirect garbage close stranger);
 sub passed { return scalar grep { $_ eq 'passed' } $proxy->requests }
 
 for my $mode (is_long() ? map { FaultProxy::modes() } 1 .. 5 : @brief) {
-    my $was = settled_relays();
-    my $passed = passed();
+    my ($was, $passed);
+    poll { $passed = passed(); $was = settled_relays(); passed() == $passed } 60; # a probe that passes in between is in one of them only
     $proxy->mode($mode);
     my $start = time;
     my $id = $n1->call('runlog.note', [$mode])->{json}{id};
