@@ -23,6 +23,7 @@
 #include <http_log.h>
 #include <http_main.h>
 
+#include "../core/robust.h"
 #include "missing.h"
 #include "registry.h"
 
@@ -85,25 +86,6 @@ static void segment_map(tables_t *tables, char *base)
     tables->places.cursors = (svl_shared_cursor_t *)base;
 }
 
-/* Robust, so that a leader that was killed leaves no lock behind. */
-static apr_status_t leader_init(pthread_mutex_t *leader)
-{
-    pthread_mutexattr_t attributes;
-    int error = pthread_mutexattr_init(&attributes);
-    if (error) {
-        return error;
-    }
-    error = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    if (!error) {
-        error = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    }
-    if (!error) {
-        error = pthread_mutex_init(leader, &attributes);
-    }
-    pthread_mutexattr_destroy(&attributes);
-    return error;
-}
-
 static apr_status_t segment_make(apr_shm_t **shm, const svl_segment_t *size, apr_pool_t *p)
 {
     /* Anonymous: it leaves nothing in /dev/shm and no System V segment, however the server ends. */
@@ -117,7 +99,7 @@ static apr_status_t segment_make(apr_shm_t **shm, const svl_segment_t *size, apr
     segment_map(&tables, apr_shm_baseaddr_get(*shm));
     for (apr_uint32_t i = 0; rv == APR_SUCCESS && i < size->nodes; i++) {
         tables.nodes[i].slot = i;
-        rv = leader_init(&tables.nodes[i].leader);
+        rv = svl_robust_make(&tables.nodes[i].leader);
     }
     for (apr_uint32_t i = 0; i < size->places; i++) {
         sem_init(&tables.places.places[i].wake, 1, 0);

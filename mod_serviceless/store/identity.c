@@ -143,18 +143,6 @@ static apr_status_t load_lost(svl_store_t *store, MDB_txn *txn)
     return status == APR_NOTFOUND ? APR_SUCCESS : status;
 }
 
-static apr_status_t load_running(svl_store_t *store, MDB_txn *txn)
-{
-    MDB_val value;
-    apr_status_t status = svl_env_status(get(store, txn, SVL_RUNNING_FILE, &value));
-
-    memset(store->running_id, 0, sizeof(store->running_id));
-    if (!status && value.mv_size == sizeof(store->running_id)) {
-        memcpy(store->running_id, value.mv_data, sizeof(store->running_id));
-    }
-    return status == APR_NOTFOUND ? APR_SUCCESS : status;
-}
-
 apr_status_t svl_identity_load(svl_store_t *store, MDB_txn *txn, const char *name, const char **error, apr_pool_t *p)
 {
     apr_status_t status;
@@ -174,7 +162,7 @@ apr_status_t svl_identity_load(svl_store_t *store, MDB_txn *txn, const char *nam
         status = load_lost(store, txn);
     }
     if (!status) {
-        status = load_running(store, txn);
+        status = svl_running_named(store, txn, store->running_id);
     }
     if (!status) {
         status = svl_env_status(svl_env_tables(store, txn, 0));

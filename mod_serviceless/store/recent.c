@@ -7,6 +7,7 @@
 #include <apr_strings.h>
 
 #include "../core/fault.h"
+#include "../core/robust.h"
 #include "accept.h"
 #include "damage.h"
 #include "epoch.h"
@@ -21,23 +22,9 @@
 
 int svl_recent_make(svl_recent_t *recent)
 {
-    pthread_mutexattr_t attributes;
-    int error = pthread_mutexattr_init(&attributes);
-
     recent->ready = 0;
     memset(&recent->lock, 0, sizeof(recent->lock));
-    if (error) {
-        return error;
-    }
-    error = pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    if (!error) {
-        error = pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-    }
-    if (!error) {
-        error = pthread_mutex_init(&recent->lock, &attributes);
-    }
-    pthread_mutexattr_destroy(&attributes);
-    return error;
+    return svl_robust_make(&recent->lock);
 }
 
 /* What its dead holder left half done is done anew by the next transaction. */

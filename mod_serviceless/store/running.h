@@ -74,7 +74,10 @@ void svl_running_close(svl_store_t *store);
 
 /** Within a write transaction.  @return APR_EAGAIN: the log names another file than when this process opened it, which was before anybody could tell
  * that it uses the log */
-apr_status_t svl_running_check(svl_change_t *change);
+apr_status_t svl_running_check(const svl_change_t *change);
+
+/** @param id receives that of the file that the log names; zeros: none */
+apr_status_t svl_running_named(const svl_store_t *store, MDB_txn *txn, unsigned char id[SVL_RUNNING_ID]);
 
 /** @param count receives how many there are  @return NULL: there is no file */
 svl_running_row_t *svl_running_rows(const svl_store_t *store, apr_size_t *count);

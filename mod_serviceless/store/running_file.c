@@ -248,19 +248,24 @@ apr_status_t svl_running_open(svl_store_t *store)
     return APR_STATUS_IS_ENOENT(status) || status == APR_NOTFOUND ? APR_EGENERAL : status;
 }
 
-apr_status_t svl_running_check(svl_change_t *change)
+apr_status_t svl_running_named(const svl_store_t *store, MDB_txn *txn, unsigned char id[SVL_RUNNING_ID])
 {
-    unsigned char id[SVL_RUNNING_ID] = {0};
-    MDB_val value;
-    apr_status_t status = svl_change_get(change, SVL_TABLE_TOP, SVL_RUNNING_FILE, sizeof(SVL_RUNNING_FILE) - 1, &value);
+    MDB_val key = {sizeof(SVL_RUNNING_FILE) - 1, SVL_RUNNING_FILE}, value;
+    apr_status_t status = svl_env_status(mdb_get(txn, store->tables[SVL_TABLE_TOP], &key, &value));
 
-    if (!status && value.mv_size == sizeof(id)) {
-        memcpy(id, value.mv_data, sizeof(id));
+    memset(id, 0, SVL_RUNNING_ID);
+    if (!status && value.mv_size == SVL_RUNNING_ID) {
+        memcpy(id, value.mv_data, SVL_RUNNING_ID);
     }
-    if (status && status != APR_NOTFOUND) {
-        return status;
-    }
-    return memcmp(id, change->store->running_id, sizeof(id)) ? APR_EAGAIN : APR_SUCCESS;
+    return status == APR_NOTFOUND ? APR_SUCCESS : status;
+}
+
+apr_status_t svl_running_check(const svl_change_t *change)
+{
+    unsigned char id[SVL_RUNNING_ID];
+    apr_status_t status = svl_running_named(change->store, change->txn, id);
+
+    return status || !memcmp(id, change->store->running_id, sizeof(id)) ? status : APR_EAGAIN;
 }
 
 void svl_running_close(svl_store_t *store)

@@ -125,7 +125,8 @@ typedef struct svl_store_batch_t {
 } svl_store_batch_t;
 
 /** Accepts: one transaction for all batches, and for those of other threads that wait (group commit).  Returns once committed
- * (durable: synced); or, where the log is not durable and it is one simple call, once that is as safe, beside the log (recent.h).  Work records are made with this process as owner: `run` entries are to be run, a route is to be relayed.
+ * (durable: synced); or, where the log is not durable and it is one simple call, once that is as safe, beside the log (recent.h).  Work
+ * records are made with this process as owner: `run` entries are to be run, a route is to be relayed.
  * @param now microseconds since 1970 (arrival)
  * @return APR_SUCCESS (verdicts are per entry); SVL_EFULL (a full log still answers for calls that it holds); APR_EINVAL for
  *         entries beyond the grammar; another status: the log failed.  Without success nothing was accepted, but for a failure while syncing, when it is not
@@ -278,8 +279,8 @@ int svl_store_was_running(void *store, apr_uint64_t owner, apr_uint64_t position
 
 /** Takes work of dead owners over, in one transaction, so that no two processes get the same: it is this process's then.  Runs
  * that were started (svl_store_start) or running (@a was_running says so) count one attempt more.
- * Without dead owners and anything that is kept (recent.h) it only reads, a bounded part of the work records, and goes on there at the next call; so "nothing" means
- * nothing found yet.  To be called each second.
+ * Without dead owners and anything that is kept (recent.h) it only reads, a bounded part of the work records, and goes on there at the
+ * next call; so "nothing" means nothing found yet.  To be called each second.
  * @param was_running NULL: every run counts as running
  * @param limit work records at most; a batch whose route is to be relayed is not torn, so it may be exceeded by one batch
  * @param batches svl_store_orphans_t, of @a p; empty when there is nothing or on failure

@@ -196,21 +196,21 @@ static void nobody_uses_the_log_without_the_file_that_others_have(void **state)
 
 enum { PROCESSES = 4, CALLS = 400 };
 
-/* All of them accept calls with the same ids, and tell which were new to them. */
+/* All of them accept calls with the same ids, and tell where those are that were new to them, and after half of them wait for a byte. */
 static void accept_the_same(fixture_t *f, int in, int out)
 {
     int i;
 
-    (void)in;
     for (i = 0; i < CALLS; ++i) {
         svl_store_entry_t entry = own_call(f->opened, apr_psprintf(f->opened, "id-%d", i), "all", "x");
-        int told[2] = {i, 0};
+        int told[3] = {i, 0, 0};
 
         if (accept_one(f->store, &entry)) {
             _exit(1);
         }
         told[1] = (int)entry.position;
-        if (entry.verdict == SVL_STORE_NEW && write(out, told, sizeof(told)) != sizeof(told)) {
+        told[2] = entry.verdict == SVL_STORE_NEW;
+        if (write(out, told, sizeof(told)) != sizeof(told) || (i == CALLS / 2 && read(in, told, 1) != 1)) {
             _exit(1);
         }
     }
@@ -219,7 +219,7 @@ static void accept_the_same(fixture_t *f, int in, int out)
 static void processes_take_each_id_and_each_position_once_though_some_are_killed(void **state)
 {
     fixture_t *f = *state;
-    int pipes[PROCESSES][2], told[2], i, news[CALLS] = {0}, calls = 0;
+    int pipes[PROCESSES][2], told[3], i, heard, news[CALLS] = {0}, places[CALLS] = {0};
     pid_t pids[PROCESSES];
 
     begin_stream(f);
@@ -227,22 +227,23 @@ static void processes_take_each_id_and_each_position_once_though_some_are_killed
     for (i = 0; i < PROCESSES; ++i) {
         pids[i] = in_child(f, accept_the_same, pipes[i]);
     }
+    assert_int_equal(write(pipes[PROCESSES - 1][1], "x", 1), 1); /* the others do not live to their second half */
     for (i = 0; i < PROCESSES; ++i) {
-        while (read(pipes[i][0], told, sizeof(told)) == sizeof(told)) {
+        for (heard = 1; read(pipes[i][0], told, sizeof(told)) == sizeof(told); ++heard) {
             assert_in_range(told[0], 0, CALLS - 1);
-            ++news[told[0]];
-            if (++calls % 100 == 0 && i < PROCESSES - 1) {
+            assert_true(!places[told[0]] || places[told[0]] == told[1]);
+            places[told[0]] = told[1];
+            news[told[0]] += told[2];
+            if (heard == CALLS / 4 && i < PROCESSES - 1) {
                 kill(pids[i], SIGKILL);
             }
         }
-        waitpid(pids[i], NULL, 0);
-        close(pipes[i][0]);
-        close(pipes[i][1]);
+        assert_int_equal(WIFSIGNALED(end_of(pids[i], pipes[i])), i < PROCESSES - 1);
     }
     open_log(f);
     for (i = 0; i < CALLS; ++i) {
         assert_in_range(news[i], 0, 1); /* none: who took it was killed before it could tell */
-        assert_int_not_equal(position_of(f, apr_psprintf(f->p, "id-%d", i)), 0);
+        assert_int_equal(position_of(f, apr_psprintf(f->p, "id-%d", i)), places[i]);
     }
     assert_int_equal(count_log(f->store).calls, 1 + CALLS);
     assert_int_equal(count_log(f->store).last, 1 + CALLS);
