@@ -76,7 +76,7 @@ static apr_status_t look(svl_runtime_t *runtime, apr_uint64_t position, svl_outc
 {
     svl_store_reader_t *reader;
     svl_store_record_t record;
-    apr_status_t rv = svl_store_read_begin(&reader, runtime->store);
+    apr_status_t rv = svl_store_read_range(&reader, runtime->store, position, position + 1);
     if (rv != APR_SUCCESS) {
         return rv;
     }

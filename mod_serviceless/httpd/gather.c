@@ -293,7 +293,7 @@ static apr_status_t read_line(round_t *round, apr_uint64_t position)
 {
     svl_store_reader_t *reader;
     svl_store_record_t record;
-    apr_status_t rv = svl_store_read_begin(&reader, round->runtime->store);
+    apr_status_t rv = svl_store_read_range(&reader, round->runtime->store, position, position + 1);
     if (rv != APR_SUCCESS) {
         return rv;
     }

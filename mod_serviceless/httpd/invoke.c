@@ -82,7 +82,7 @@ static apr_status_t answer_duplicate(svl_runtime_t *runtime, const svl_call_requ
     svl_store_reader_t *reader;
     svl_store_record_t record;
     svl_call_line_t *line = NULL;
-    apr_status_t rv = svl_store_read_begin(&reader, runtime->store);
+    apr_status_t rv = svl_store_read_range(&reader, runtime->store, plan->entry.position, plan->entry.position + 1);
     if (rv != APR_SUCCESS) {
         return svl_invoke_store_fault(rv, runtime->node, fault, p);
     }

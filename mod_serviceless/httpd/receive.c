@@ -171,7 +171,7 @@ static int has_room(const svl_receipt_t *receipt)
 static apr_status_t check_log(svl_store_t *store)
 {
     svl_store_reader_t *reader;
-    apr_status_t rv = svl_store_read_begin(&reader, store);
+    apr_status_t rv = svl_store_read_range(&reader, store, 1, 1);
     if (rv == APR_SUCCESS) {
         rv = svl_store_is_full(reader) ? SVL_EFULL : APR_SUCCESS;
         svl_store_read_end(reader);

@@ -25,7 +25,13 @@ typedef struct ended_t {
 static apr_status_t read_lines(const svl_runs_batch_t *batch, svl_store_record_t *records, apr_pool_t *p)
 {
     svl_store_reader_t *reader;
-    apr_status_t rv = svl_store_read_begin(&reader, batch->runtime->store);
+    apr_uint64_t first = APR_UINT64_MAX, last = 0;
+    for (apr_uint32_t i = 0; i < batch->count; i++) {
+        const apr_uint64_t position = batch->positions[i] & ~SVL_RUNS_RERUN;
+        first = position < first ? position : first;
+        last = position > last ? position : last;
+    }
+    apr_status_t rv = svl_store_read_range(&reader, batch->runtime->store, first, last + 1);
     if (rv != APR_SUCCESS) {
         return rv;
     }

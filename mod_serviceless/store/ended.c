@@ -16,20 +16,15 @@ static int is_full(apr_uint64_t word)
     return word % KINDS == FULL;
 }
 
-/* @return a place that is this process's to fill; SVL_ENDED_PLACES: there is none */
-static apr_uint32_t claim(svl_store_t *store)
+static apr_uint32_t place_of(apr_uint64_t position)
 {
-    apr_uint32_t from = __atomic_fetch_add(&store->ended_next, 1, __ATOMIC_RELAXED), i;
+    return (apr_uint32_t)(position % SVL_ENDED_PLACES);
+}
 
-    for (i = 0; i < SVL_ENDED_PLACES; ++i) {
-        apr_uint32_t place = (from + i) % SVL_ENDED_PLACES;
-
-        if (svl_running_get(&store->ended->words[place]) == FREE
-            && svl_running_swap(&store->ended->words[place], FREE, store->owner * KINDS + FILLING)) {
-            return place;
-        }
-    }
-    return SVL_ENDED_PLACES;
+/* @return nonzero when the place is this process's to fill */
+static int claim(svl_store_t *store, apr_uint64_t position)
+{
+    return svl_running_swap(&store->ended->words[place_of(position)], FREE, store->owner * KINDS + FILLING);
 }
 
 /* What is decided without a run, as that a call has expired, comes after the outcome of a run that is kept already: it is committed. */
@@ -59,41 +54,32 @@ static void fill(svl_ended_body_t *body, const svl_store_outcome_t *outcome)
 
 int svl_ended_holds(const svl_store_t *store, apr_uint64_t position)
 {
-    apr_uint32_t i;
-
-    for (i = 0; store->ended && i < SVL_ENDED_PLACES; ++i) {
-        if (svl_running_get(&store->ended->words[i]) == position * KINDS + FULL) {
-            return 1;
-        }
-    }
-    return 0;
+    return store->ended && svl_running_get(&store->ended->words[place_of(position)]) == position * KINDS + FULL;
 }
 
 /* The first outcome of an entry stands: what is kept already, or was and is committed, is not kept again. */
 static int keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uint32_t count)
 {
     const svl_store_outcome_t *fresh[SVL_ENDED_TOGETHER_MAX];
-    apr_uint32_t places[SVL_ENDED_TOGETHER_MAX], wanted = 0, claimed, i;
+    apr_uint32_t wanted = 0, claimed, i;
 
     for (i = 0; i < count; ++i) {
         if (!svl_ended_holds(store, outcomes[i].position)) {
             fresh[wanted++] = &outcomes[i];
         }
     }
-    for (claimed = 0; claimed < wanted; ++claimed) {
-        places[claimed] = claim(store);
-        if (places[claimed] == SVL_ENDED_PLACES) {
-            break;
-        }
+    for (claimed = 0; claimed < wanted && claim(store, fresh[claimed]->position); ++claimed) {
+        continue;
     }
     for (i = 0; i < claimed; ++i) {
+        apr_uint32_t place = place_of(fresh[i]->position);
         apr_uint64_t word = FREE;
 
         if (claimed == wanted) {
-            fill(&store->ended->bodies[places[i]], fresh[i]);
+            fill(&store->ended->bodies[place], fresh[i]);
             word = fresh[i]->position * KINDS + FULL;
         }
-        svl_running_put(&store->ended->words[places[i]], word);
+        svl_running_put(&store->ended->words[place], word);
     }
     return claimed == wanted;
 }
@@ -214,7 +200,26 @@ int svl_ended_mend(svl_store_t *store)
     return any;
 }
 
-apr_status_t svl_ended_copy(const svl_store_t *store, svl_ended_copy_t **list, apr_uint32_t *count)
+/* @return how many there are of positions from @a first on and below @a end */
+static apr_uint32_t take_range(const svl_store_t *store, apr_uint64_t first, apr_uint64_t end, svl_ended_load_t *load)
+{
+    apr_uint64_t position;
+
+    if (end > first + SVL_ENDED_PLACES) {
+        return svl_ended_take(store, load);
+    }
+    load->count = 0;
+    for (position = first; position < end; ++position) {
+        if (svl_ended_holds(store, position)) {
+            load->places[load->count] = place_of(position);
+            load->words[load->count++] = position * KINDS + FULL;
+        }
+    }
+    return load->count;
+}
+
+apr_status_t svl_ended_copy(const svl_store_t *store, apr_uint64_t first, apr_uint64_t end, svl_ended_copy_t **list,
+                            apr_uint32_t *count)
 {
     svl_records_outcome_t record;
     svl_ended_load_t load;
@@ -222,7 +227,7 @@ apr_status_t svl_ended_copy(const svl_store_t *store, svl_ended_copy_t **list, a
 
     *list = NULL;
     *count = 0;
-    if (!svl_ended_take(store, &load)) {
+    if (!take_range(store, first, end, &load)) {
         return APR_SUCCESS;
     }
     *list = malloc(load.count * sizeof(**list));

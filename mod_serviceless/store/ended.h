@@ -8,15 +8,17 @@
  * the mapping.  Every transaction of every process begins with what is kept here, after the calls that it is of (recent.h), and readers see it as if it were in the log: no
  * operation can tell an outcome that is kept from one that is committed.
  *
- * A place is free, being filled by an owner, or full; one word says which, and for whom or for what position.  Who commits the outcome
- * of a full place frees it, if it is still the same one.  Committing one twice does no harm, since the first outcome of an entry stands.
+ * The outcome of a position has one place.  A place is free, being filled by an owner, or full; one word says which, and for whom or for
+ * what position.  Who commits the outcome of a full place frees it, if it is still the same one.  Committing one twice does no harm,
+ * since the first outcome of an entry stands.
  */
 #ifndef SVL_STORE_ENDED_H
 #define SVL_STORE_ENDED_H
 
 #include "change.h"
 
-#define SVL_ENDED_PLACES 256     /**< at a time, of all processes; when they are taken, outcomes are committed */
+#define SVL_ENDED_PLACES                                                                                                       \
+    2048 /**< at a time, of all processes, each for some positions; where it is taken, an outcome is committed */
 #define SVL_ENDED_TEXT_MAX 512   /**< bytes; a longer outcome is committed */
 #define SVL_ENDED_TOGETHER_MAX 8 /**< outcomes that are kept together; more are worth a transaction */
 
@@ -67,8 +69,10 @@ void svl_ended_drop(svl_store_t *store, const svl_ended_load_t *load);
 /** Frees places whose owner ended while it filled them, or that hold nothing that this program wrote.  @return nonzero when any is full */
 int svl_ended_mend(svl_store_t *store);
 
-/** Copies what is kept, for a reader who is about to begin: what is not there is in the log by then, or was never told to anybody.
+/** Copies what is kept of positions from @a first on and below @a end (of more, where that are many), for a reader who is about to
+ * begin: what is not there is in the log by then, or was never told to anybody.
  * @param list malloc'ed; NULL when there is none  @return APR_ENOMEM */
-apr_status_t svl_ended_copy(const svl_store_t *store, svl_ended_copy_t **list, apr_uint32_t *count);
+apr_status_t svl_ended_copy(const svl_store_t *store, apr_uint64_t first, apr_uint64_t end, svl_ended_copy_t **list,
+                            apr_uint32_t *count);
 
 #endif

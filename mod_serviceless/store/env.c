@@ -10,6 +10,7 @@
 
 #include "../core/fault.h"
 #include "damage.h"
+#include "recent.h"
 
 #define TAIL_PAGES 8 /* pages that a commit took and freed again; more than one was never seen */
 #define FREE_TABLE 0 /* LMDB's own table of free pages; mdb_stat reads it the same way */
@@ -57,7 +58,7 @@ static int set_map(svl_store_t *store, apr_uint64_t size)
 }
 
 /* A log that is larger than its bound (which was lowered) still gets room for outcomes and pruning. */
-static int set_bound(svl_store_t *store)
+int svl_env_fit(svl_store_t *store)
 {
     MDB_envinfo info;
     MDB_stat stat;
@@ -71,7 +72,7 @@ static int set_bound(svl_store_t *store)
         return MDB_SUCCESS;
     }
     store->bound = store->options.size / store->page;
-    pages = info.me_last_pgno + 1 + svl_env_reserve(store) + SVL_RECENT_PAGES; /* which may be kept already */
+    pages = info.me_last_pgno + 1 + svl_env_reserve(store) + (svl_recent_any(store) ? SVL_RECENT_PAGES : 0);
     return pages <= info.me_mapsize / store->page ? MDB_SUCCESS : set_map(store, pages * store->page);
 }
 
@@ -117,7 +118,7 @@ int svl_env_open(svl_store_t *store)
     }
     if (!rc) {
         svl_damage_watch(store);
-        rc = set_bound(store);
+        rc = svl_env_fit(store);
     }
     if (rc) {
         svl_env_close(store);

@@ -75,13 +75,13 @@ static void end(svl_store_reader_t *reader)
 
 /* What is kept beside the log is copied before the transaction begins, outcomes before the calls that they are of: meanwhile some may be
  * committed, and so be there twice, never not at all. */
-static int begin_with_kept(svl_store_t *store, svl_store_reader_t **result)
+static int begin_with_kept(svl_store_t *store, apr_uint64_t first, apr_uint64_t until, svl_store_reader_t **result)
 {
     svl_store_reader_t kept = {.ended = NULL}, *reader;
-    int rc = svl_ended_copy(store, &kept.ended, &kept.ended_count);
+    int rc = svl_ended_copy(store, first, until, &kept.ended, &kept.ended_count);
 
     if (!rc) {
-        rc = svl_recent_copy(store, &kept.recent, &kept.recent_count);
+        rc = svl_recent_copy(store, first, until, &kept.recent, &kept.recent_count);
     }
     if (!rc) {
         rc = begin(store, result);
@@ -96,7 +96,7 @@ static int begin_with_kept(svl_store_t *store, svl_store_reader_t **result)
     reader->ended_count = kept.ended_count;
     reader->recent = kept.recent;
     reader->recent_count = kept.recent_count;
-    if (svl_recent_trim(reader)) {
+    if (!first && svl_recent_trim(reader)) {
         end(reader);
         return MDB_CORRUPTED;
     }
@@ -122,7 +122,7 @@ static apr_status_t help(svl_store_t *store, int rc)
     return store->readonly ? svl_env_mend(store, rc) : svl_commit_nothing(store);
 }
 
-apr_status_t svl_store_read_begin(svl_store_reader_t **reader, svl_store_t *store)
+apr_status_t svl_store_read_range(svl_store_reader_t **reader, svl_store_t *store, apr_uint64_t first, apr_uint64_t end)
 {
     apr_status_t status = APR_SUCCESS;
     sigset_t saved;
@@ -137,7 +137,7 @@ apr_status_t svl_store_read_begin(svl_store_reader_t **reader, svl_store_t *stor
         if (!svl_env_enter(store)) {
             rc = svl_env_readable(store);
             if (!rc) {
-                rc = begin_with_kept(store, reader);
+                rc = begin_with_kept(store, first, end, reader);
             }
             if (!rc) {
                 break;
@@ -148,6 +148,11 @@ apr_status_t svl_store_read_begin(svl_store_reader_t **reader, svl_store_t *stor
     }
     svl_env_unguard(store, &saved);
     return rc ? svl_damage_note(store, status) : APR_SUCCESS;
+}
+
+apr_status_t svl_store_read_begin(svl_store_reader_t **reader, svl_store_t *store)
+{
+    return svl_store_read_range(reader, store, 0, APR_UINT64_MAX);
 }
 
 /* Its own transaction, without what is kept: for who keeps. */

@@ -16,10 +16,6 @@
 #include "streams.h"
 #include "work.h"
 
-/* A record: owner(8) arity(4) state(1), the lengths of id(1) stream(1) route(2, with its NUL; 0: none), then these three, and the
- * value of the table calls. */
-#define HEAD 17
-
 int svl_recent_make(svl_recent_t *recent)
 {
     recent->ready = 0;
@@ -73,44 +69,6 @@ int svl_recent_any(const svl_store_t *store)
     return 0;
 }
 
-/* All that appending it could stumble over, since it comes from where any module of the process may write. */
-static int is_call(const svl_recent_call_t *call)
-{
-    const char *set;
-    apr_size_t length;
-    svl_records_call_t record;
-
-    return svl_name_is_id(call->id, call->id_length) && svl_streams_is_name(call->stream, call->stream_length, &set, &length)
-           && (call->state == SVL_RECORDS_RUN_NONE || call->state == SVL_RECORDS_RUN_TODO)
-           && !svl_records_get_call(&record, call->value, call->value_length) && record.seq > 0
-           && record.seq <= (apr_uint64_t)SVL_VECTOR_NUMBER_MAX;
-}
-
-apr_status_t svl_recent_parse(svl_recent_call_t *call, const unsigned char *record, apr_size_t length)
-{
-    apr_size_t route, names;
-
-    if (length < HEAD) {
-        return SVL_EDAMAGED;
-    }
-    call->owner = svl_records_get64(record);
-    call->arity = svl_records_get32(record + 8);
-    call->state = record[12];
-    call->id_length = record[13];
-    call->stream_length = record[14];
-    route = (apr_size_t)record[15] << 8 | record[16];
-    names = HEAD + call->id_length + call->stream_length + route;
-    if (length < names + SVL_RECORDS_CALL_SIZE || (route && record[names - 1])) {
-        return SVL_EDAMAGED;
-    }
-    call->id = (const char *)record + HEAD;
-    call->stream = call->id + call->id_length;
-    call->route = route ? call->stream + call->stream_length : NULL;
-    call->value = record + names;
-    call->value_length = length - names;
-    return is_call(call) ? APR_SUCCESS : SVL_EDAMAGED;
-}
-
 static svl_recent_stream_t *find_stream(svl_recent_t *recent, const char *name, apr_size_t length)
 {
     apr_uint32_t i;
@@ -125,15 +83,32 @@ static svl_recent_stream_t *find_stream(svl_recent_t *recent, const char *name, 
     return NULL;
 }
 
+static apr_uint32_t hash_of(const char *id, apr_ssize_t length)
+{
+    return apr_hashfunc_default(id, &length);
+}
+
+/* @return the word of recent->seen that has the bit of this hash */
+static apr_uint64_t *seen_of(svl_recent_t *recent, apr_uint32_t hash, apr_uint64_t *bit)
+{
+    *bit = (apr_uint64_t)1 << hash % 64;
+    return &recent->seen[hash / 64 % (sizeof(recent->seen) / sizeof(*recent->seen))];
+}
+
 /* @return nonzero when a call with this id is kept */
 static int holds_id(svl_recent_t *recent, const char *id, apr_size_t length)
 {
-    apr_uint32_t i;
+    apr_uint32_t hash = hash_of(id, (apr_ssize_t)length), i;
+    apr_uint64_t bit;
 
+    if (!(*seen_of(recent, hash, &bit) & bit)) {
+        return 0;
+    }
     for (i = 0; i < SVL_RECENT_PLACES; ++i) {
         const unsigned char *record = (const unsigned char *)recent->bodies[i].record;
 
-        if (recent->words[i] && record[13] == length && !memcmp(record + HEAD, id, length)) {
+        if (recent->ids[i] == hash && recent->words[i] && record[13] == length
+            && !memcmp(record + SVL_RECENT_HEAD, id, length)) {
             return 1;
         }
     }
@@ -144,11 +119,21 @@ static int holds_id(svl_recent_t *recent, const char *id, apr_size_t length)
 static int is_simple(const svl_store_t *store, const svl_store_batch_t *batch)
 {
     const svl_store_entry_t *entry = batch->entries;
-    apr_size_t length = HEAD + strlen(entry->id) + SVL_NAME_STREAM_MAX + SVL_RECORDS_CALL_SIZE + entry->draft.head_length
-                        + entry->draft.tail_length + SVL_CALL_STAMP_MAX + (batch->route ? strlen(batch->route) + 1 : 0);
+    apr_size_t length = SVL_RECENT_HEAD + strlen(entry->id) + SVL_NAME_STREAM_MAX + SVL_RECORDS_CALL_SIZE
+                        + entry->draft.head_length + entry->draft.tail_length + SVL_CALL_STAMP_MAX
+                        + (batch->route ? strlen(batch->route) + 1 : 0);
 
     return batch->count == 1 && !entry->refused && !entry->every && length <= SVL_RECENT_BYTES
            && (!entry->epoch || strcmp(entry->origin, store->node.name) != 0);
+}
+
+static void note_id(svl_recent_t *recent, const svl_store_entry_t *entry)
+{
+    apr_uint32_t hash = hash_of(entry->id, APR_HASH_KEY_STRING);
+    apr_uint64_t bit, *seen = seen_of(recent, hash, &bit);
+
+    *seen |= bit;
+    recent->ids[entry->position % SVL_RECENT_PLACES] = hash;
 }
 
 static apr_size_t write_record(unsigned char *record, const svl_store_t *store, const svl_store_batch_t *batch,
@@ -156,7 +141,7 @@ static apr_size_t write_record(unsigned char *record, const svl_store_t *store, 
 {
     const svl_store_entry_t *entry = batch->entries;
     apr_size_t id = strlen(entry->id), route = batch->route ? strlen(batch->route) + 1 : 0;
-    unsigned char *at = record + HEAD;
+    unsigned char *at = record + SVL_RECENT_HEAD;
 
     svl_records_put64(record, store->owner);
     svl_records_put32(record + 8, batch->arity);
@@ -224,6 +209,7 @@ static int keep(svl_store_t *store, svl_store_batch_t *batch, apr_uint64_t settl
     memset(record.bytes + length, 0, sizeof(record) - length); /* no bytes of the stack into a file */
     svl_running_write(body_of(recent, entry->position)->record, record.words, length);
     svl_running_put(&body_of(recent, entry->position)->length, length);
+    note_id(recent, entry);
     svl_running_put(word_of(recent, entry->position), entry->position);
     ++recent->last;
     ++stream->next;
@@ -369,6 +355,7 @@ void svl_recent_settled(const svl_change_t *change, int room)
             svl_running_put(&recent->words[i], 0);
         }
     }
+    memset(recent->seen, 0, sizeof(recent->seen));
     if (!recent->ready) { /* who was killed may have been writing them */
         memset(recent->streams, 0, sizeof(recent->streams));
     }

@@ -24,6 +24,9 @@
 #include "change.h"
 
 #define SVL_RECENT_BYTES 1000 /**< of one, with its names; a longer one is committed */
+/** Before the names of a record: owner(8) arity(4) state(1), the lengths of id(1) stream(1) route(2, with its NUL; 0: none); then come
+ * these three, and the value of the table calls. */
+#define SVL_RECENT_HEAD 17
 #define SVL_RECENT_STREAMS 32 /**< that are known here */
 
 /** Words, read and written one by one, as in ended.h. */
@@ -48,6 +51,9 @@ struct svl_recent_t {
     apr_uint64_t settled; /**< transactions that took what was here; atomic, read without the lock */
     char epoch[SVL_NAME_EPOCH + 1];
     svl_recent_stream_t streams[SVL_RECENT_STREAMS];
+    apr_uint64_t
+        seen[SVL_RECENT_PLACES / 8];       /**< bits: of hashes, modulo their number, of ids kept since the last transaction */
+    apr_uint32_t ids[SVL_RECENT_PLACES];   /**< hashes, of where words has something */
     apr_uint64_t words[SVL_RECENT_PLACES]; /**< atomics */
     svl_recent_body_t bodies[SVL_RECENT_PLACES];
 };
@@ -93,9 +99,11 @@ void svl_recent_settled(const svl_change_t *change, int room);
 /** Keeps nothing until a transaction is committed. */
 void svl_recent_suspend(svl_store_t *store);
 
-/** Copies what is kept, for a reader who is about to begin: what is not there is in the log by then, or was never told to anybody.
+/** Copies what is kept from position @a first on and below @a end, for a reader who is about to begin: what is not there is in the log by
+ * then, or was never told to anybody.
  * @param list malloc'ed, in order of position; NULL when there is none  @return APR_ENOMEM */
-apr_status_t svl_recent_copy(const svl_store_t *store, svl_recent_copy_t **list, apr_uint32_t *count);
+apr_status_t svl_recent_copy(const svl_store_t *store, apr_uint64_t first, apr_uint64_t end, svl_recent_copy_t **list,
+                             apr_uint32_t *count);
 
 /** @return the smallest position above @a after that is kept, with which all others are within SVL_RECENT_PLACES; 0: none */
 apr_uint64_t svl_recent_oldest(const svl_recent_t *recent, apr_uint64_t after);

@@ -6,6 +6,45 @@
 #include "read.h"
 #include "recent.h"
 #include "running.h"
+#include "streams.h"
+
+/* All that appending it could stumble over, since it comes from where any module of the process may write. */
+static int is_call(const svl_recent_call_t *call)
+{
+    const char *set;
+    apr_size_t length;
+    svl_records_call_t record;
+
+    return svl_name_is_id(call->id, call->id_length) && svl_streams_is_name(call->stream, call->stream_length, &set, &length)
+           && (call->state == SVL_RECORDS_RUN_NONE || call->state == SVL_RECORDS_RUN_TODO)
+           && !svl_records_get_call(&record, call->value, call->value_length) && record.seq > 0
+           && record.seq <= (apr_uint64_t)SVL_VECTOR_NUMBER_MAX;
+}
+
+apr_status_t svl_recent_parse(svl_recent_call_t *call, const unsigned char *record, apr_size_t length)
+{
+    apr_size_t route, names;
+
+    if (length < SVL_RECENT_HEAD) {
+        return SVL_EDAMAGED;
+    }
+    call->owner = svl_records_get64(record);
+    call->arity = svl_records_get32(record + 8);
+    call->state = record[12];
+    call->id_length = record[13];
+    call->stream_length = record[14];
+    route = (apr_size_t)record[15] << 8 | record[16];
+    names = SVL_RECENT_HEAD + call->id_length + call->stream_length + route;
+    if (length < names + SVL_RECORDS_CALL_SIZE || (route && record[names - 1])) {
+        return SVL_EDAMAGED;
+    }
+    call->id = (const char *)record + SVL_RECENT_HEAD;
+    call->stream = call->id + call->id_length;
+    call->route = route ? call->stream + call->stream_length : NULL;
+    call->value = record + names;
+    call->value_length = length - names;
+    return is_call(call) ? APR_SUCCESS : SVL_EDAMAGED;
+}
 
 apr_uint64_t svl_recent_oldest(const svl_recent_t *recent, apr_uint64_t after)
 {
@@ -39,21 +78,31 @@ static int copy_out(const svl_recent_t *recent, apr_uint64_t position, svl_recen
     return svl_running_get(word) == position;
 }
 
-apr_status_t svl_recent_copy(const svl_store_t *store, svl_recent_copy_t **list, apr_uint32_t *count)
+apr_status_t svl_recent_copy(const svl_store_t *store, apr_uint64_t first, apr_uint64_t end, svl_recent_copy_t **list,
+                             apr_uint32_t *count)
 {
-    apr_uint64_t first = store->recent ? svl_recent_oldest(store->recent, 0) : 0, position;
+    const svl_recent_t *recent = store->recent;
+    apr_uint64_t position;
+    apr_uint32_t most = 0;
 
     *list = NULL;
     *count = 0;
-    if (!first) {
+    if (recent && end > first + SVL_RECENT_PLACES) {
+        first = svl_recent_oldest(recent, first > 0 ? first - 1 : 0);
+        end = first && end > first + SVL_RECENT_PLACES ? first + SVL_RECENT_PLACES : end;
+    }
+    for (position = first; recent && position && position < end; ++position) {
+        most += svl_running_get(&recent->words[position % SVL_RECENT_PLACES]) == position;
+    }
+    if (!most) {
         return APR_SUCCESS;
     }
-    *list = malloc(SVL_RECENT_PLACES * sizeof(**list));
+    *list = malloc(most * sizeof(**list));
     if (!*list) {
         return APR_ENOMEM;
     }
-    for (position = first; position < first + SVL_RECENT_PLACES; ++position) {
-        *count += copy_out(store->recent, position, &(*list)[*count]) != 0;
+    for (position = first; position < end && *count < most; ++position) {
+        *count += copy_out(recent, position, &(*list)[*count]) != 0;
     }
     return APR_SUCCESS;
 }

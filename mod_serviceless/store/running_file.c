@@ -16,7 +16,7 @@
 #include "ended.h"
 #include "recent.h"
 
-#define FORMAT "running-3"
+#define FORMAT "running-4"
 #define ROWS_MAX 4096 /* 8 MiB */
 
 /* The first bytes of the file; then what ended.h and recent.h keep; then rows. */
@@ -231,6 +231,9 @@ apr_status_t svl_running_open(svl_store_t *store)
     }
     fd = open_file(store->options.directory, store->readonly ? O_RDONLY : O_RDWR);
     status = fd < 0 ? APR_FROM_OS_ERROR(errno) : map_file(store, fd);
+    if (!status && !store->readonly) {
+        status = svl_env_status(svl_env_fit(store)); /* it was not known yet whether anything is kept */
+    }
     if (fd >= 0) {
         close(fd);
     }

@@ -40,7 +40,7 @@ typedef enum {
 #define SVL_ENV_RESERVE_PARTS 16 /**< accepting stops this part below the bound … */
 #define SVL_ENV_RESERVE_PAGES 64 /**< … or so many pages, if more: a commit copies about 20, and two wait to be reused */
 #define SVL_RECENT_PLACES                                                                                                      \
-    64 /**< calls of recent.h at a time, of all processes; when they are taken, a transaction takes them */
+    1024 /**< calls of recent.h at a time, of all processes; when they are taken, a transaction takes them */
 #define SVL_RECENT_PAGES                                                                                                       \
     (2 * SVL_RECENT_PLACES + 32) /**< that committing them may copy, generously, since without them no transaction
                                                            could begin: each id may lie in a page of its own, which may be split */
@@ -75,7 +75,6 @@ struct svl_store_t {
     apr_size_t running_size;
     svl_ended_t *ended;                      /* of that file: outcomes that the next transaction takes; NULL */
     svl_recent_t *recent;                    /* of that file: calls that the next transaction takes; NULL */
-    apr_uint32_t ended_next;                 /* where the next outcome looks for a place; atomic */
     void *row;                               /* this owner's, of it; NULL: none was free */
     apr_uint32_t row_next;                   /* where the next run looks for a place; atomic */
     apr_uint64_t row_more[SVL_RUNNING_MORE]; /* runs that the row only counts, to take them back one by one; atomics */
@@ -144,6 +143,9 @@ apr_status_t svl_env_status(int rc);
 /** Opens store->env, creating data and lock file unless readonly.  @return a code of LMDB */
 int svl_env_open(svl_store_t *store);
 void svl_env_close(svl_store_t *store);
+/** Sets the bound, and the size of the map, with room for what is kept (recent.h).  No transaction may be under way.
+ * @return a code of LMDB */
+int svl_env_fit(svl_store_t *store);
 
 /** Opens the tables within @a txn, which must then be committed.  @return a code of LMDB */
 int svl_env_tables(svl_store_t *store, MDB_txn *txn, int create);

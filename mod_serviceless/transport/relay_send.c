@@ -99,7 +99,12 @@ static apr_status_t build(svl_relay_t *relay, svl_relay_sender_t *sender, messag
 {
     svl_relay_attempt_t *attempt = &sender->attempt;
     svl_store_reader_t *reader = NULL;
-    apr_status_t status = svl_store_read_begin(&reader, relay->options.store);
+    apr_uint64_t first = APR_UINT64_MAX, end = 0;
+    for (const svl_relay_slice_t *slice = sender->taken.head; slice; slice = slice->next) {
+        first = slice->first < first ? slice->first : first;
+        end = slice->first + slice->count > end ? slice->first + slice->count : end;
+    }
+    apr_status_t status = svl_store_read_range(&reader, relay->options.store, first, end);
     if (status != APR_SUCCESS) {
         return status;
     }

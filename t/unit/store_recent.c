@@ -171,6 +171,28 @@ static void what_does_not_fit_is_committed(void **state)
 }
 
 /* As when the process was killed between its commit and what follows. */
+/* What is kept found room when it was kept; there must be some also where the log is opened with a lower bound since. */
+static void what_is_kept_has_room_when_the_bound_is_lowered(void **state)
+{
+    fixture_t *f = *state;
+    svl_store_entry_t entry;
+    int i;
+
+    begin_stream(f);
+    for (i = 0; i < SVL_RECENT_PLACES; ++i) {
+        entry = own_call(f->p, apr_psprintf(f->p, "kept-%d", i), "all", apr_psprintf(f->p, "%0*d", 600, 1));
+        assert_true(accept_without_commit(f, &entry));
+    }
+    close_log(f);
+    f->options.size = SVL_STORE_SIZE_MIN;
+    open_log(f);
+    assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
+    assert_false(svl_recent_any(f->store));
+    assert_int_equal(count_log(f->store).calls, 1 + SVL_RECENT_PLACES);
+    entry = own_call(f->p, "more", "all", "x");
+    assert_int_equal(accept_one(f->store, &entry), SVL_EFULL);
+}
+
 static void what_is_committed_already_is_not_committed_again(void **state)
 {
     fixture_t *f = *state;
@@ -290,6 +312,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_id_is_taken_whether_its_call_is_kept_or_committed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_nodes_calls_are_kept_in_the_order_of_their_numbers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_does_not_fit_is_committed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_kept_has_room_when_the_bound_is_lowered, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_is_committed_already_is_not_committed_again, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_does_not_belong_there_harms_no_other, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_call_that_cannot_be_is_left_out, set_up, tear_down),
