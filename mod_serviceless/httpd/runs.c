@@ -19,7 +19,11 @@ static void work(void *baton);
 apr_status_t svl_runs_create(svl_runs_t **out, svl_runtime_t *runtime, apr_pool_t *p)
 {
     svl_runs_t *runs = apr_pcalloc(p, sizeof(*runs));
-    apr_status_t rv = apr_thread_mutex_create(&runs->lock, APR_THREAD_MUTEX_DEFAULT, p);
+    apr_status_t rv = svl_pool_create(&runs->pool);
+    if (rv == APR_SUCCESS) {
+        apr_allocator_max_free_set(apr_pool_allocator_get(runs->pool), SVL_RUNS_KEPT);
+        rv = apr_thread_mutex_create(&runs->lock, APR_THREAD_MUTEX_DEFAULT, p);
+    }
     if (rv == APR_SUCCESS) {
         rv = apr_thread_cond_create(&runs->idle, p);
     }
@@ -82,18 +86,6 @@ static void put_back(svl_runs_t *runs, svl_runs_lane_t *lane, const apr_uint64_t
     }
 }
 
-/* With the lock held.  A new pool for each turn would cost pages that are given back and cleared again. */
-static apr_pool_t *take_pool(svl_runs_t *runs)
-{
-    apr_pool_t *pool;
-    if (runs->rested) {
-        return runs->resting[--runs->rested];
-    }
-    svl_pool_make(&pool);
-    svl_pool_modest(pool);
-    return pool;
-}
-
 /* With the lock held.  There are as many places as threads. */
 static svl_runs_place_t *take_place(svl_runs_t *runs)
 {
@@ -128,11 +120,10 @@ static void work(void *baton)
 {
     svl_runs_t *runs = baton;
     apr_uint64_t positions[SVL_RUNS_TAKE_MAX];
-    apr_pool_t *pool;
+    apr_pool_t *pool = NULL;
     svl_runs_place_t *place;
     svl_runs_lane_t *lane;
     apr_thread_mutex_lock(runs->lock);
-    pool = take_pool(runs);
     place = take_place(runs);
     while (!runs->stopping && (lane = wait_next(runs)) != NULL && !runs->stopping) {
         apr_uint32_t count = svl_runs_lane_take(lane, lane == svl_runs_suspects(runs), positions);
@@ -149,6 +140,9 @@ static void work(void *baton)
         runs->moved = reruns ? svl_transport_monotonic() : runs->moved;
         wake(runs);
         apr_thread_mutex_unlock(runs->lock);
+        if (!pool) { /* most threads that wake up find that others see to it */
+            apr_pool_create(&pool, runs->pool);
+        }
         svl_runs_batch_run(&batch, pool);
         apr_pool_clear(pool);
         apr_thread_mutex_lock(runs->lock);
@@ -162,10 +156,6 @@ static void work(void *baton)
         if (batch.longest) {
             lane->mean = batch.longest > lane->mean ? batch.longest : (3 * lane->mean + batch.longest + 3) / 4;
         }
-    }
-    if (runs->rested < SVL_RUNS_POOLS_KEPT) {
-        runs->resting[runs->rested++] = pool;
-        pool = NULL;
     }
     place->taken = 0;
     runs->busy--;

@@ -12,11 +12,11 @@
 #include "../transport/crew.h"
 #include "run.h"
 
-#define SVL_RUNS_TAKE_MAX 64                  /**< runs taken at once; their outcomes share a commit */
+#define SVL_RUNS_TAKE_MAX 64                   /**< runs taken at once; their outcomes share a commit */
 #define SVL_RUNS_RERUN (APR_UINT64_C(1) << 63) /**< of a position: an earlier run was cut short */
 
-#define SVL_RUNS_CROWDED_WAIT 2000             /**< microseconds after which a run that is usually short is taken to hang */
-#define SVL_RUNS_POOLS_KEPT 4                  /**< more would seldom be used, and keep memory */
+#define SVL_RUNS_CROWDED_WAIT 2000 /**< microseconds after which a run that is usually short is taken to hang */
+#define SVL_RUNS_KEPT (1 << 20)    /**< bytes that a child keeps for runs to come; giving pages back disturbs all its threads */
 
 /** The runs of one function that wait. */
 typedef struct svl_runs_lane_t {
@@ -32,7 +32,7 @@ typedef struct svl_runs_lane_t {
 typedef struct svl_runs_place_t {
     int taken;
     const svl_runs_lane_t *lane; /* where it runs something; NULL: nowhere */
-    apr_time_t since;   /* it does, monotonic */
+    apr_time_t since;            /* it does, monotonic */
 } svl_runs_place_t;
 
 struct svl_runs_t {
@@ -49,8 +49,7 @@ struct svl_runs_t {
     apr_time_t moved;  /* when a rerun was last taken or ended, monotonic */
     apr_time_t leave;  /* deadline of a child that leaves; 0: it does not */
     int stopping;
-    apr_pool_t *resting[SVL_RUNS_POOLS_KEPT]; /* of threads whose turn has ended */
-    int rested;
+    apr_pool_t *pool; /* of the threads' pools */
     svl_runs_place_t places[SVL_RUN_THREADS];
     apr_thread_cond_t *never; /* nobody signals it */
     int watching;             /* a thread waits for what is crowded to hang, or to come back */
@@ -62,10 +61,11 @@ typedef struct svl_runs_batch_t {
     const svl_function_t *function; /**< NULL: that of each call */
     int telling;                    /**< nonzero: no calls, but functions to be told of missed ones */
     const apr_uint64_t *positions;
-    apr_uint32_t count;             /**< at most SVL_RUNS_TAKE_MAX */
+    apr_uint32_t count; /**< at most SVL_RUNS_TAKE_MAX */
     /* out */
-    apr_uint32_t done;              /**< so many, from the first, are dealt with; for the others the log failed: they are to be tried again */
-    apr_int64_t longest;            /**< microseconds of a run, at least 1; 0: none ran */
+    apr_uint32_t
+        done; /**< so many, from the first, are dealt with; for the others the log failed: they are to be tried again */
+    apr_int64_t longest; /**< microseconds of a run, at least 1; 0: none ran */
 } svl_runs_batch_t;
 
 /** Runs them one after the other, and records how they ended. */
@@ -84,7 +84,8 @@ int svl_runs_lane_crowded(const svl_runs_t *runs, const svl_runs_lane_t *lane);
 /** @return the next one that may run and is not crowded, or NULL */
 svl_runs_lane_t *svl_runs_lane_next(svl_runs_t *runs);
 /** @return how many of these positions, taken from the lane, are first reruns */
-int svl_runs_count_reruns(const svl_runs_t *runs, const svl_runs_lane_t *lane, const apr_uint64_t *positions, apr_uint32_t count);
+int svl_runs_count_reruns(const svl_runs_t *runs, const svl_runs_lane_t *lane, const apr_uint64_t *positions,
+                          apr_uint32_t count);
 /** @param single nonzero: one only  @return how many were taken */
 apr_uint32_t svl_runs_lane_take(svl_runs_lane_t *lane, int single, apr_uint64_t *positions);
 
