@@ -153,8 +153,9 @@ static void work(void *baton)
         runs->reruns -= svl_runs_count_reruns(runs, lane, positions, batch.done);
         put_back(runs, lane, positions + batch.done, count - batch.done);
         /* Up at once, down slowly, and not by what did not run: after one slow run a lane takes singly for a while. */
-        if (batch.longest) {
-            lane->mean = batch.longest > lane->mean ? batch.longest : (3 * lane->mean + batch.longest + 3) / 4;
+        if (batch.ran) {
+            apr_int64_t mean = batch.spent / batch.ran + 1;
+            lane->mean = mean > lane->mean ? mean : (3 * lane->mean + mean) / 4;
         }
     }
     place->taken = 0;

@@ -134,8 +134,8 @@ void svl_runs_batch_run(svl_runs_batch_t *batch, apr_pool_t *p)
         rv = run_one(batch, &item, position, rerun, &run, p, run_pool);
         if (rv == APR_SUCCESS) {
             ended.oldest = ended.count ? ended.oldest : run.ended;
-            batch->longest = run.micros > batch->longest ? run.micros : batch->longest;
-            batch->longest = batch->longest ? batch->longest : 1;
+            batch->spent += run.micros;
+            batch->ran++;
             ended.marks[ended.count] = mark;
             ended.outcomes[ended.count++] =
                 (svl_store_outcome_t){position, run.outcome, run.micros, run.ended, run.text, run.length};

@@ -12,7 +12,7 @@
 #include "../transport/crew.h"
 #include "run.h"
 
-#define SVL_RUNS_TAKE_MAX 64                   /**< runs taken at once; their outcomes share a commit */
+#define SVL_RUNS_TAKE_MAX 128                   /**< runs taken at once; their outcomes share a commit */
 #define SVL_RUNS_RERUN (APR_UINT64_C(1) << 63) /**< of a position: an earlier run was cut short */
 
 #define SVL_RUNS_CROWDED_WAIT 2000 /**< microseconds after which a run that is usually short is taken to hang */
@@ -65,7 +65,8 @@ typedef struct svl_runs_batch_t {
     /* out */
     apr_uint32_t
         done; /**< so many, from the first, are dealt with; for the others the log failed: they are to be tried again */
-    apr_int64_t longest; /**< microseconds of a run, at least 1; 0: none ran */
+    apr_int64_t spent;   /**< microseconds, of those that ran */
+    apr_uint32_t ran;
 } svl_runs_batch_t;
 
 /** Runs them one after the other, and records how they ended. */
