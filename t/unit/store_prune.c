@@ -2,6 +2,8 @@
 /* What the store promises about forgetting: old entries go, their numbers stay covered, and a full log heals. */
 #include "store_fixture.h"
 
+#include <sys/prctl.h>
+
 #define LATER (NOW + apr_time_from_sec(3600)) /* everything the fixture makes is older */
 #define LONG_AGO (NOW - apr_time_from_sec(3600))
 
@@ -240,6 +242,7 @@ static pid_t read_without_end(fixture_t *f)
     fflush(stdout);
     pid = fork();
     if (pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* not to outlive a test that fails */
         apr_pool_create_unmanaged(&f->opened);
         if (svl_store_open(&f->store, &f->options, f->opened) || svl_store_read_begin(&reader, f->store)
             || write(ends[1], &byte, 1) != 1) {
