@@ -198,7 +198,8 @@ typedef struct svl_store_record_t {
  * time. */
 typedef struct svl_store_reader_t svl_store_reader_t;
 apr_status_t svl_store_read_begin(svl_store_reader_t **reader, svl_store_t *store);
-/** The same, and cheaper, for who asks svl_store_get only, and only for entries from @a first (above 0) on and below @a end. */
+/** The same, and cheaper, for who asks svl_store_get only for entries from @a first (above 0) on and below @a end, or
+ * svl_store_is_full; nothing else. */
 apr_status_t svl_store_read_range(svl_store_reader_t **reader, svl_store_t *store, apr_uint64_t first, apr_uint64_t end);
 void svl_store_read_end(svl_store_reader_t *reader);
 

@@ -170,7 +170,6 @@ static void what_does_not_fit_is_committed(void **state)
     assert_false(accept_without_commit(f, &entry));
 }
 
-/* As when the process was killed between its commit and what follows. */
 /* What is kept found room when it was kept; there must be some also where the log is opened with a lower bound since. */
 static void what_is_kept_has_room_when_the_bound_is_lowered(void **state)
 {
@@ -193,6 +192,7 @@ static void what_is_kept_has_room_when_the_bound_is_lowered(void **state)
     assert_int_equal(accept_one(f->store, &entry), SVL_EFULL);
 }
 
+/* As when the process was killed between its commit and what follows. */
 static void what_is_committed_already_is_not_committed_again(void **state)
 {
     fixture_t *f = *state;
