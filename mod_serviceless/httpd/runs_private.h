@@ -12,7 +12,7 @@
 #include "../transport/crew.h"
 #include "run.h"
 
-#define SVL_RUNS_TAKE_MAX 128                   /**< runs taken at once; their outcomes share a commit */
+#define SVL_RUNS_TAKE_MAX 128                  /**< runs taken at once; their outcomes share a commit */
 #define SVL_RUNS_RERUN (APR_UINT64_C(1) << 63) /**< of a position: an earlier run was cut short */
 
 #define SVL_RUNS_CROWDED_WAIT 2000 /**< microseconds after which a run that is usually short is taken to hang */
@@ -63,9 +63,8 @@ typedef struct svl_runs_batch_t {
     const apr_uint64_t *positions;
     apr_uint32_t count; /**< at most SVL_RUNS_TAKE_MAX */
     /* out */
-    apr_uint32_t
-        done; /**< so many, from the first, are dealt with; for the others the log failed: they are to be tried again */
-    apr_int64_t spent;   /**< microseconds, of those that ran */
+    apr_uint32_t done; /**< so many, from the first, are dealt with; the others are to be tried again, since the log failed */
+    apr_int64_t spent; /**< microseconds, of those that ran */
     apr_uint32_t ran;
 } svl_runs_batch_t;
 

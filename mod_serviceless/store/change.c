@@ -7,6 +7,7 @@
 
 #include "../core/fault.h"
 #include "damage.h"
+#include "epoch.h"
 #include "recent.h"
 #include "running.h"
 
@@ -62,7 +63,7 @@ static apr_status_t begin(svl_change_t *change)
     return svl_env_status(rc);
 }
 
-apr_status_t svl_change_begin(svl_change_t *change, svl_store_t *store)
+static apr_status_t begin_with_kept(svl_change_t *change, svl_store_t *store)
 {
     apr_status_t status;
     int rc;
@@ -85,10 +86,27 @@ apr_status_t svl_change_begin(svl_change_t *change, svl_store_t *store)
     if (!status) {
         publish_epoch(change);
         status = svl_recent_apply(change);
+        store->tight |= status == SVL_EFULL;
     }
     if (status) {
         svl_change_abort(change);
     }
+    return status;
+}
+
+/* That there was room for what is kept was found by who committed last, and that may have been a process with a larger bound. */
+apr_status_t svl_change_begin(svl_change_t *change, svl_store_t *store)
+{
+    apr_status_t status;
+    int again = 0;
+
+    do {
+        status = store->tight && svl_recent_any(store) ? svl_env_mend(store, MDB_MAP_FULL) : APR_SUCCESS;
+        store->tight = 0;
+        if (!status) {
+            status = begin_with_kept(change, store);
+        }
+    } while (store->tight && !again++);
     return status;
 }
 
@@ -132,18 +150,6 @@ static apr_status_t save_stream(svl_change_t *change, svl_change_stream_t *strea
     return APR_SUCCESS;
 }
 
-static void tell_superseded(const svl_change_t *change)
-{
-    const svl_store_options_t *options = &change->store->options;
-
-    if (change->superseded) {
-        svl_log_write(options->log, SVL_LOG_MARK, SVL_LOG_WARNING, APR_SUCCESS,
-                      SVLNO(0331) "the log %s was rolled back, or is used by two servers: %s; it begins the epoch %s, and its "
-                                  "calls of the one before are logged there anew",
-                      options->directory, change->superseded, change->state.epoch);
-    }
-}
-
 apr_status_t svl_change_commit(svl_change_t *change)
 {
     unsigned char state[SVL_RECORDS_STATE_SIZE];
@@ -161,14 +167,16 @@ apr_status_t svl_change_commit(svl_change_t *change)
         status = svl_change_put(change, SVL_TABLE_TOP, "state", 5, state, sizeof(state));
     }
     if (status) {
+        change->store->tight |= status == SVL_EFULL;
         svl_change_abort(change);
         return status;
     }
     room = change->store->recent && svl_change_room(change, SVL_RECENT_PAGES * change->store->page);
     rc = mdb_txn_commit(change->txn);
+    change->store->tight |= rc == MDB_MAP_FULL;
     if (!rc) {
         publish_epoch(change);
-        tell_superseded(change);
+        svl_epoch_tell(change);
     }
     if (change->store->recent && !rc) {
         svl_recent_settled(change, room);

@@ -53,6 +53,18 @@ apr_status_t svl_epoch_supersede(svl_change_t *change, const char *why)
     return status;
 }
 
+void svl_epoch_tell(const svl_change_t *change)
+{
+    const svl_store_options_t *options = &change->store->options;
+
+    if (change->superseded) {
+        svl_log_write(options->log, SVL_LOG_MARK, SVL_LOG_WARNING, APR_SUCCESS,
+                      SVLNO(0331) "the log %s was rolled back, or is used by two servers: %s; it begins the epoch %s, and its "
+                                  "calls of the one before are logged there anew",
+                      options->directory, change->superseded, change->state.epoch);
+    }
+}
+
 const char *svl_epoch_restamped(const svl_change_t *change, const char *line, apr_size_t length, const char *epoch,
                                 apr_uint64_t seq, apr_uint64_t fresh, apr_size_t *fresh_length)
 {

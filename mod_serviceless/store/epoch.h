@@ -21,6 +21,8 @@ apr_uint64_t svl_epoch_next_number(const svl_vector_numbers_t *numbers);
 /** Begins a new epoch, and notes that the calls of the old one are to be logged anew (svl_store_log_anew).
  * @param why words for the log line that is written once it is committed; of change->pool */
 apr_status_t svl_epoch_supersede(svl_change_t *change, const char *why);
+/** Logs that it was, once the transaction is committed. */
+void svl_epoch_tell(const svl_change_t *change);
 
 /** Gives the call at @a position a number of the current epoch.  What is no line of this node's own is left as it is. */
 apr_status_t svl_epoch_restamp(svl_change_t *change, apr_uint64_t position);

@@ -119,7 +119,7 @@ apr_status_t svl_env_mend(svl_store_t *store, int rc)
         rc = EAGAIN;
     }
     else {
-        rc = rc == MDB_MAP_RESIZED ? resize(store) : reopen(store);
+        rc = rc == MDB_MAP_RESIZED ? resize(store) : rc == MDB_MAP_FULL ? svl_env_fit(store) : reopen(store);
     }
     store->shut = 0;
     pthread_cond_broadcast(&store->calm);

@@ -51,10 +51,9 @@ struct svl_recent_t {
     apr_uint64_t settled; /**< transactions that took what was here; atomic, read without the lock */
     char epoch[SVL_NAME_EPOCH + 1];
     svl_recent_stream_t streams[SVL_RECENT_STREAMS];
-    apr_uint64_t
-        seen[SVL_RECENT_PLACES / 8];       /**< bits: of hashes, modulo their number, of ids kept since the last transaction */
-    apr_uint32_t ids[SVL_RECENT_PLACES];   /**< hashes, of where words has something */
-    apr_uint64_t words[SVL_RECENT_PLACES]; /**< atomics */
+    apr_uint64_t seen[SVL_RECENT_PLACES / 8]; /**< bits: of hashes, modulo their number, of ids kept since the last commit */
+    apr_uint32_t ids[SVL_RECENT_PLACES];      /**< hashes, of where words has something */
+    apr_uint64_t words[SVL_RECENT_PLACES];    /**< atomics */
     svl_recent_body_t bodies[SVL_RECENT_PLACES];
 };
 

@@ -42,10 +42,10 @@ typedef enum {
 #define SVL_RECENT_PLACES                                                                                                      \
     1024 /**< calls of recent.h at a time, of all processes; when they are taken, a transaction takes them */
 #define SVL_RECENT_PAGES                                                                                                       \
-    (2 * SVL_RECENT_PLACES + 32) /**< that committing them may copy, generously, since without them no transaction
-                                                           could begin: each id may lie in a page of its own, which may be split */
-#define SVL_RUNNING_ID 8         /**< bytes */
-#define SVL_RUNNING_MORE 2048    /**< runs beyond those of its row that a process can take back one by one; 16 KiB */
+    (3 * SVL_RECENT_PLACES)   /**< that committing them may copy, generously, since without them no transaction could
+                                                      begin: each id may lie in a page of its own, below another, and be split */
+#define SVL_RUNNING_ID 8      /**< bytes */
+#define SVL_RUNNING_MORE 2048 /**< runs beyond those of its row that a process can take back one by one; 16 KiB */
 
 typedef struct svl_commit_op_t svl_commit_op_t;
 typedef struct svl_commit_late_t svl_commit_late_t;
@@ -75,6 +75,7 @@ struct svl_store_t {
     apr_size_t running_size;
     svl_ended_t *ended;                      /* of that file: outcomes that the next transaction takes; NULL */
     svl_recent_t *recent;                    /* of that file: calls that the next transaction takes; NULL */
+    int tight;                               /* the leader's: a transaction that was to take them had no room in the map */
     void *row;                               /* this owner's, of it; NULL: none was free */
     apr_uint32_t row_next;                   /* where the next run looks for a place; atomic */
     apr_uint64_t row_more[SVL_RUNNING_MORE]; /* runs that the row only counts, to take them back one by one; atomics */
@@ -171,7 +172,7 @@ int svl_env_free_now(svl_store_t *store, apr_uint64_t from, apr_uint64_t *pages)
 apr_status_t svl_env_enter(svl_store_t *store);
 void svl_env_leave(svl_store_t *store);
 
-/** Does what MDB_MAP_RESIZED and MDB_PANIC (@a rc) ask for, when the last read transaction has ended.  For the leader. */
+/** Does what MDB_MAP_RESIZED, MDB_PANIC, and for what is kept MDB_MAP_FULL (@a rc) ask for, when the last read transaction has ended.  For the leader. */
 apr_status_t svl_env_mend(svl_store_t *store, int rc);
 
 /** Frees the readers that wait for use. */

@@ -313,6 +313,56 @@ static void readers_see_all_that_was_told_while_it_is_committed(void **state)
     assert_true(looks > 0);
 }
 
+/* Once it is told to.  Its own call of a kilobyte makes it a commit. */
+static void commit_with_a_larger_bound(fixture_t *f, int told)
+{
+    svl_store_entry_t entry;
+    char byte;
+
+    apr_pool_create_unmanaged(&f->opened);
+    f->options.size = (apr_uint64_t)64 << 20;
+    if (read(told, &byte, 1) != 1 || svl_store_open(&f->store, &f->options, f->opened)) {
+        _exit(1);
+    }
+    entry = own_call(f->opened, "large", "all", apr_psprintf(f->opened, "%0*d", 1000, 1));
+    _exit(accept_one(f->store, &entry) || !f->store->recent->ready);
+}
+
+/* As when a graceful restart lowers the bound, and a child of the old generation commits last. */
+static void what_is_kept_has_room_though_a_larger_bound_said_so(void **state)
+{
+    fixture_t *f = *state;
+    svl_store_entry_t entry;
+    int i, status, ends[2];
+    pid_t pid;
+
+    close_log(f);
+    assert_int_equal(pipe(ends), 0);
+    fflush(stdout);
+    pid = fork();
+    if (pid == 0) {
+        commit_with_a_larger_bound(f, ends[0]);
+    }
+    f->options.size = SVL_STORE_SIZE_MIN;
+    open_log(f);
+    begin_stream(f);
+    assert_false(f->store->recent->ready);
+    assert_int_equal(write(ends[1], "", 1), 1);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    close(ends[0]);
+    close(ends[1]);
+    for (i = 0; i < SVL_RECENT_PLACES; ++i) {
+        entry = own_call(f->p, apr_psprintf(f->p, "kept-%d", i), "all", apr_psprintf(f->p, "%0*d", 600, 1));
+        assert_true(accept_without_commit(f, &entry));
+    }
+    assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
+    assert_false(svl_recent_any(f->store));
+    assert_int_equal(count_log(f->store).calls, 2 + SVL_RECENT_PLACES);
+    entry = own_call(f->p, "more", "all", "x");
+    assert_int_equal(accept_one(f->store, &entry), SVL_EFULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -324,6 +374,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(processes_take_each_id_and_each_position_once_though_some_are_killed, set_up,
                                         tear_down),
         cmocka_unit_test_setup_teardown(readers_see_all_that_was_told_while_it_is_committed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_is_kept_has_room_though_a_larger_bound_said_so, set_up, tear_down),
     };
 
     return run_promises("store_recent_shared", tests, sizeof(tests) / sizeof(*tests));
