@@ -376,13 +376,13 @@ static int is_valid(const svl_store_entry_t *entry)
 apr_status_t svl_store_accept(svl_store_t *store, svl_store_batch_t *batches, apr_uint32_t count, apr_time_t now)
 {
     accept_t accept = {batches, count, now, 0};
-    apr_uint32_t b, i;
+    apr_status_t status;
 
-    for (b = 0; b < count; ++b) {
+    for (apr_uint32_t b = 0; b < count; ++b) {
         apr_size_t route = batches[b].route ? strlen(batches[b].route) : 0;
 
         accept.weight += route * (batches[b].count / SVL_STORE_BATCH_MAX + 1);
-        for (i = 0; i < batches[b].count; ++i) {
+        for (apr_uint32_t i = 0; i < batches[b].count; ++i) {
             const svl_store_entry_t *entry = &batches[b].entries[i];
 
             if (!is_valid(entry)) {
@@ -394,6 +394,6 @@ apr_status_t svl_store_accept(svl_store_t *store, svl_store_batch_t *batches, ap
             }
         }
     }
-    return svl_recent_keep(store, batches, count, now) ? APR_SUCCESS
-                                                       : svl_commit_run(store, apply_accept, &accept, accept.weight);
+    return svl_recent_keep(store, batches, count, now, &status) ? status
+                                                                : svl_commit_run(store, apply_accept, &accept, accept.weight);
 }

@@ -9,6 +9,7 @@
 
 #include <apr_strings.h>
 
+#include "journal.h"
 #include "opening.h"
 #include "running.h"
 
@@ -35,7 +36,7 @@ static const char *path_aside(const char *path, apr_time_t seconds, apr_pool_t *
  * whoever finds it there still begins again. */
 apr_status_t svl_store_set_aside(const char *directory, const char **aside, apr_pool_t *p)
 {
-    static const char *const names[] = {"lock.mdb", SVL_OPENING_OWNERS, SVL_RUNNING_FILE, "data.mdb"};
+    static const char *const names[] = {"lock.mdb", SVL_OPENING_OWNERS, SVL_RUNNING_FILE, SVL_JOURNAL_FILE, "data.mdb"};
     const char *data = apr_pstrcat(p, directory, "/data.mdb", NULL), *path;
     apr_time_t seconds = apr_time_sec(apr_time_now());
     struct stat file;

@@ -8,6 +8,7 @@
 #include "../core/fault.h"
 #include "damage.h"
 #include "epoch.h"
+#include "journal.h"
 #include "recent.h"
 #include "running.h"
 
@@ -166,6 +167,9 @@ apr_status_t svl_change_commit(svl_change_t *change)
         svl_records_put_state(state, &change->state);
         status = svl_change_put(change, SVL_TABLE_TOP, "state", 5, state, sizeof(state));
     }
+    if (!status) {
+        status = svl_journal_note(change);
+    }
     if (status) {
         change->store->tight |= status == SVL_EFULL;
         svl_change_abort(change);
@@ -177,11 +181,9 @@ apr_status_t svl_change_commit(svl_change_t *change)
     if (!rc) {
         publish_epoch(change);
         svl_epoch_tell(change);
-    }
-    if (change->store->recent && !rc) {
         svl_recent_settled(change, room);
     }
-    else if (change->store->recent) {
+    else {
         svl_recent_suspend(change->store);
     }
     svl_recent_unlock(change->store);

@@ -31,6 +31,7 @@ typedef struct svl_change_t {
     MDB_txn *txn;
     svl_records_state_t state;
     int state_changed;
+    int complete;           /* it took all that is kept */
     const char *superseded; /* why the present epoch was begun in this transaction, if it was */
     apr_uint64_t writes;    /* how much was written: an operation that wrote nothing failed cleanly */
     apr_uint64_t planned;   /* bytes that the operations applied so far asked for */

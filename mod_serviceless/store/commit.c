@@ -34,6 +34,7 @@ struct svl_commit_op_t {
 typedef struct load_t {
     svl_commit_op_t *ops;
     svl_ended_load_t ended;
+    int all_ended; /* these are all that are kept */
     int ended_done;
     unsigned int relayed, outcomes; /* so many of the late ones */
     int late_done;
@@ -44,6 +45,7 @@ apr_status_t svl_commit_make(svl_store_t *store)
     store->late = apr_pcalloc(store->pool, sizeof(*store->late));
     store->end = &store->first;
     pthread_mutex_init(&store->queue, NULL);
+    pthread_mutex_init(&store->journal_queue, NULL);
     /* Not below the store's pool, whose sub-pools are gone when its cleanup commits a last time. */
     svl_pool_make(&store->scratch);
     svl_pool_modest(store->scratch);
@@ -54,6 +56,7 @@ void svl_commit_destroy(svl_store_t *store)
 {
     svl_commit_late_drop(store->late, store->late->relayed_count, store->late->outcome_count);
     pthread_mutex_destroy(&store->queue);
+    pthread_mutex_destroy(&store->journal_queue);
     apr_pool_destroy(store->scratch);
 }
 
@@ -63,7 +66,6 @@ static void take(svl_store_t *store, load_t *load)
     svl_commit_op_t **link = &store->first;
     apr_size_t weight = 0;
     unsigned int count = 0;
-    int takes_ended;
 
     pthread_mutex_lock(&store->queue);
     while (*link && (!count || (count < SVL_COMMIT_OPS_MAX && weight + (*link)->weight <= SVL_COMMIT_BYTES_MAX))) {
@@ -84,9 +86,9 @@ static void take(svl_store_t *store, load_t *load)
         load->relayed = store->late->relayed_count;
         load->outcomes = store->late->outcome_count;
     }
-    takes_ended = !store->ended_failed;
+    load->all_ended = !store->ended_failed;
     pthread_mutex_unlock(&store->queue);
-    if (takes_ended) {
+    if (load->all_ended) {
         svl_ended_take(store, &load->ended);
     }
 }
@@ -127,6 +129,7 @@ static apr_status_t apply_all(svl_change_t *change, load_t *load)
     if (status) {
         return status;
     }
+    change->complete = load->all_ended;
     for (op = load->ops; op; op = op->next) {
         apr_uint64_t writes = change->writes;
 

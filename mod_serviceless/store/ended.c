@@ -5,11 +5,19 @@
 #include <string.h>
 
 #include "../core/fault.h"
+#include "journal.h"
+#include "recent.h"
 #include "running.h"
 #include "work.h"
 
 /* The lowest bits of a word; the others are an owner or a position. */
-enum { FREE = 0, FILLING = 1, FULL = 2, KINDS = 4 };
+enum {
+    FREE = 0,
+    FILLING = 1,
+    FULL = 2,
+    HIDDEN = 3, /* full, and not as safe yet as it has to be: for transactions only */
+    KINDS = 4
+};
 
 static int is_full(apr_uint64_t word)
 {
@@ -58,10 +66,11 @@ int svl_ended_holds(const svl_store_t *store, apr_uint64_t position)
 }
 
 /* The first outcome of an entry stands: what is kept already, or was and is committed, is not kept again. */
-static int keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uint32_t count)
+static int keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uint32_t count, apr_uint64_t *ticket)
 {
     const svl_store_outcome_t *fresh[SVL_ENDED_TOGETHER_MAX];
     apr_uint32_t wanted = 0, claimed, i;
+    int safe;
 
     for (i = 0; i < count; ++i) {
         if (!svl_ended_holds(store, outcomes[i].position)) {
@@ -71,17 +80,50 @@ static int keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uin
     for (claimed = 0; claimed < wanted && claim(store, fresh[claimed]->position); ++claimed) {
         continue;
     }
-    for (i = 0; i < claimed; ++i) {
-        apr_uint32_t place = place_of(fresh[i]->position);
-        apr_uint64_t word = FREE;
+    safe = claimed == wanted;
+    for (i = 0; i < claimed && safe; ++i) {
+        svl_ended_body_t *body = &store->ended->bodies[place_of(fresh[i]->position)];
 
-        if (claimed == wanted) {
-            fill(&store->ended->bodies[place], fresh[i]);
-            word = fresh[i]->position * KINDS + FULL;
-        }
-        svl_running_put(&store->ended->words[place], word);
+        fill(body, fresh[i]);
+        safe = !store->options.durable
+               || svl_journal_add(store, SVL_JOURNAL_OUTCOME, fresh[i]->position, body->record, body->length, ticket);
     }
-    return claimed == wanted;
+    for (i = 0; i < claimed; ++i) {
+        svl_running_put(&store->ended->words[place_of(fresh[i]->position)],
+                        safe ? fresh[i]->position * KINDS + (store->options.durable ? HIDDEN : FULL) : FREE);
+    }
+    return safe;
+}
+
+/* Those that a transaction has taken meanwhile are seen in the log. */
+static void show(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uint32_t count)
+{
+    apr_uint32_t i;
+
+    for (i = 0; i < count; ++i) {
+        apr_uint64_t position = outcomes[i].position;
+
+        svl_running_swap(&store->ended->words[place_of(position)], position * KINDS + HIDDEN, position * KINDS + FULL);
+    }
+}
+
+static int keep_durably(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uint32_t count)
+{
+    apr_uint64_t ticket = 0;
+    int kept;
+
+    if (svl_recent_lock(store)) {
+        return 0;
+    }
+    kept = store->recent->ready && keep(store, outcomes, count, &ticket);
+    svl_recent_unlock(store);
+    if (kept && ticket) { /* with a transaction instead, which may have left outcomes alone, it is committed like others */
+        kept = !svl_journal_wait(store, ticket) && svl_running_get(&store->journal->written) >= ticket;
+    }
+    if (kept) {
+        show(store, outcomes, count);
+    }
+    return kept;
 }
 
 int svl_ended_keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_uint32_t count)
@@ -90,7 +132,9 @@ int svl_ended_keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_
     apr_uint32_t i;
     int kept;
 
-    if (!store->ended || store->options.durable || count > SVL_ENDED_TOGETHER_MAX) {
+    apr_uint64_t nothing;
+
+    if (!store->ended || !svl_journal_serves(store) || count > SVL_ENDED_TOGETHER_MAX) {
         return 0;
     }
     for (i = 0; i < count; ++i) {
@@ -99,12 +143,12 @@ int svl_ended_keep(svl_store_t *store, const svl_store_outcome_t *outcomes, apr_
         }
     }
     svl_env_guard(store, &saved);
-    kept = keep(store, outcomes, count);
+    kept = store->options.durable ? keep_durably(store, outcomes, count) : keep(store, outcomes, count, &nothing);
     svl_env_unguard(store, &saved);
     return kept;
 }
 
-apr_uint32_t svl_ended_take(const svl_store_t *store, svl_ended_load_t *load)
+static apr_uint32_t take(const svl_store_t *store, svl_ended_load_t *load, int also_hidden)
 {
     apr_uint32_t i;
 
@@ -112,12 +156,17 @@ apr_uint32_t svl_ended_take(const svl_store_t *store, svl_ended_load_t *load)
     for (i = 0; store->ended && i < SVL_ENDED_PLACES; ++i) {
         apr_uint64_t word = svl_running_get(&store->ended->words[i]);
 
-        if (is_full(word)) {
+        if (is_full(word) || (also_hidden && word % KINDS == HIDDEN)) {
             load->places[load->count] = i;
             load->words[load->count++] = word;
         }
     }
     return load->count;
+}
+
+apr_uint32_t svl_ended_take(const svl_store_t *store, svl_ended_load_t *load)
+{
+    return take(store, load, 1);
 }
 
 /* @return APR_NOTFOUND: it is not there any more, which means that it is committed; SVL_EDAMAGED: this program did not write it */
@@ -192,8 +241,8 @@ int svl_ended_mend(svl_store_t *store)
     for (i = 0; store->ended && i < SVL_ENDED_PLACES; ++i) {
         apr_uint64_t word = svl_running_get(&store->ended->words[i]);
 
-        any |= is_full(word);
-        if (word != FREE && !is_full(word) && (word % KINDS != FILLING || !svl_store_owner_lives(store, word / KINDS))) {
+        any |= is_full(word) || word % KINDS == HIDDEN;
+        if (word % KINDS == FREE ? word != FREE : word % KINDS == FILLING && !svl_store_owner_lives(store, word / KINDS)) {
             svl_running_swap(&store->ended->words[i], word, FREE);
         }
     }
@@ -206,7 +255,7 @@ static apr_uint32_t take_range(const svl_store_t *store, apr_uint64_t first, apr
     apr_uint64_t position;
 
     if (end > first + SVL_ENDED_PLACES) {
-        return svl_ended_take(store, load);
+        return take(store, load, 0);
     }
     load->count = 0;
     for (position = first; position < end; ++position) {

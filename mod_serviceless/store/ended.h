@@ -4,8 +4,8 @@
  * @brief Outcomes that nobody has to wait for: kept in the file of running.h, which all processes of the log map, until the next
  * transaction takes them.
  *
- * Only where the log is not durable.  There a commit survives the end of every process, and nothing else; so does what is written to
- * the mapping.  Every transaction of every process begins with what is kept here, after the calls that it is of (recent.h), and readers see it as if it were in the log: no
+ * Where the log is not durable a commit survives the end of every process, and nothing else; so does what is written to the mapping.  Where
+ * it is, an outcome also goes to the journal (journal.h), and is hidden from readers before it is there.  Every transaction of every process begins with what is kept here, after the calls that it is of (recent.h), and readers see it as if it were in the log: no
  * operation can tell an outcome that is kept from one that is committed.
  *
  * The outcome of a position has one place.  A place is free, being filled by an owner, or full; one word says which, and for whom or for

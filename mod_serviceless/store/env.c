@@ -72,7 +72,7 @@ int svl_env_fit(svl_store_t *store)
         return MDB_SUCCESS;
     }
     store->bound = store->options.size / store->page;
-    pages = info.me_last_pgno + 1 + svl_env_reserve(store) + (svl_recent_any(store) ? SVL_RECENT_PAGES : 0);
+    pages = info.me_last_pgno + 1 + svl_env_reserve(store) + (svl_recent_any(store) || store->restores ? SVL_RECENT_PAGES : 0);
     return pages <= info.me_mapsize / store->page ? MDB_SUCCESS : set_map(store, pages * store->page);
 }
 

@@ -16,6 +16,7 @@
 #include "boot.h"
 #include "damage.h"
 #include "identity.h"
+#include "journal.h"
 #include "opening.h"
 #include "running.h"
 #include "verify.h"
@@ -103,8 +104,8 @@ static apr_status_t give(const char *path, const user_t *user, mode_t type, mode
 
 static apr_status_t give_all(const char *directory, const user_t *user, const char **error, apr_pool_t *p)
 {
-    static const char *const names[] = {"data.mdb",      "lock.mdb",       SVL_OPENING_OWNERS,
-                                        SVL_BOOT_MARKER, SVL_RUNNING_FILE, SVL_DAMAGE_MARKER};
+    static const char *const names[] = {"data.mdb",       "lock.mdb",       SVL_OPENING_OWNERS, SVL_BOOT_MARKER,
+                                        SVL_RUNNING_FILE, SVL_JOURNAL_FILE, SVL_DAMAGE_MARKER};
     apr_status_t status = give(directory, user, S_IFDIR, S_IRWXU, error, p);
     unsigned int i;
 

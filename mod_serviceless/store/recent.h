@@ -4,8 +4,8 @@
  * @brief Calls that were accepted a moment ago: kept in the file of running.h, which all processes of the log map, until the next
  * transaction takes them.
  *
- * Only where the log is not durable, and for the same reason as outcomes (ended.h): what is written to the mapping survives the end of
- * every process, as a commit without sync does.  A call that is kept has its position and its number, and whoever reads the log
+ * What is written to the mapping survives the end of every process, as a commit without sync does, and for a log that is not durable that
+ * is enough.  For one with fsync it also goes to the journal (journal.h), and is not seen by readers before it is there.  A call that is kept has its position and its number, and whoever reads the log
  * finds it there (recent_read.c); who looks at other tables than calls, ids and outcomes, and must not miss it, settles before (svl_store_settle).
  *
  * One lock of all processes is held from before a transaction begins until it has ended, and while a call is kept: so between two
@@ -45,9 +45,11 @@ typedef struct svl_recent_stream_t {
 /** As it lies in the file; zeros, but for the lock.  Only words, bodies and what says so are read without the lock. */
 struct svl_recent_t {
     pthread_mutex_t lock;
-    apr_uint64_t ready;   /**< nonzero: what follows is right, and the log has room for all places */
-    apr_uint64_t last;    /**< position of the newest entry */
-    apr_uint64_t place;   /**< of streams, that the next new one gets */
+    apr_uint64_t ready; /**< nonzero: what follows is right, and the log has room for all places */
+    apr_uint64_t last;  /**< position of the newest entry */
+    apr_uint64_t place; /**< of streams, that the next new one gets */
+    apr_uint64_t
+        visible; /**< position up to which readers see what is kept: it is as safe as it has to be; atomic, read without the lock */
     apr_uint64_t settled; /**< transactions that took what was here; atomic, read without the lock */
     char epoch[SVL_NAME_EPOCH + 1];
     svl_recent_stream_t streams[SVL_RECENT_STREAMS];
@@ -76,11 +78,30 @@ typedef struct svl_recent_call_t {
     apr_size_t value_length;
 } svl_recent_call_t;
 
+/** Where a call with this position is kept. */
+static inline apr_uint64_t *svl_recent_word(svl_recent_t *recent, apr_uint64_t position)
+{
+    return &recent->words[position % SVL_RECENT_PLACES];
+}
+
+static inline svl_recent_body_t *svl_recent_body(svl_recent_t *recent, apr_uint64_t position)
+{
+    return &recent->bodies[position % SVL_RECENT_PLACES];
+}
+
+/** @return the stream with this name, where it is known; NULL */
+svl_recent_stream_t *svl_recent_stream(svl_recent_t *recent, const char *name, apr_size_t length);
+
 /** Makes the lock, for who makes the file, or takes one over that nobody uses; what is kept stays.  @return an error of the system */
 int svl_recent_make(svl_recent_t *recent);
 
-/** Accepts, if it can be done here.  @return nonzero when it is as safe as if it was committed, and all that svl_store_accept tells is told */
-int svl_recent_keep(svl_store_t *store, svl_store_batch_t *batches, apr_uint32_t count, apr_time_t now);
+/** Accepts, if it can be done here.
+ * @param status receives APR_SUCCESS when it is as safe as if it was committed, and all that svl_store_accept tells is told; or why not
+ * @return nonzero, or 0: it is to be committed */
+int svl_recent_keep(svl_store_t *store, svl_store_batch_t *batches, apr_uint32_t count, apr_time_t now, apr_status_t *status);
+
+/** Appends a record of a call to the log, unless the log has its position.  What is no call is left out. */
+apr_status_t svl_recent_append(svl_change_t *change, apr_uint64_t position, const unsigned char *record, apr_size_t length);
 
 /** @return nonzero when any is kept */
 int svl_recent_any(const svl_store_t *store);
@@ -92,7 +113,7 @@ void svl_recent_unlock(svl_store_t *store);
 /** Appends what is kept to the log, first of all that a transaction does. */
 apr_status_t svl_recent_apply(svl_change_t *change);
 
-/** Frees what was appended, and learns what the transaction changed, once it is committed.  @param room whether the log has room for
+/** Frees what was appended, and learns what the transaction changed, once it is committed.  Nothing where there is no file; so below.  @param room whether the log has room for
  * SVL_RECENT_PAGES pages more */
 void svl_recent_settled(const svl_change_t *change, int room);
 /** Keeps nothing until a transaction is committed. */

@@ -82,7 +82,7 @@ apr_status_t svl_recent_copy(const svl_store_t *store, apr_uint64_t first, apr_u
                              apr_uint32_t *count)
 {
     const svl_recent_t *recent = store->recent;
-    apr_uint64_t position;
+    apr_uint64_t position, seen = recent ? svl_running_get(&recent->visible) : 0;
     apr_uint32_t most = 0;
 
     *list = NULL;
@@ -90,6 +90,9 @@ apr_status_t svl_recent_copy(const svl_store_t *store, apr_uint64_t first, apr_u
     if (recent && end > first + SVL_RECENT_PLACES) {
         first = svl_recent_oldest(recent, first > 0 ? first - 1 : 0);
         end = first && end > first + SVL_RECENT_PLACES ? first + SVL_RECENT_PLACES : end;
+    }
+    if (end > seen) {
+        end = seen + 1;
     }
     for (position = first; recent && position && position < end; ++position) {
         most += svl_running_get(&recent->words[position % SVL_RECENT_PLACES]) == position;

@@ -10,6 +10,7 @@
  *   (top)     "node"                   created(8) boot(36) flags(1) name; LMDB's own table, which names the others
  *             "lost"                   time(8): when the log in whose place this one was begun was last used, about; or not there
  *             "running"                id(8) of the file of running.h that goes with it; or zeros, or not there: none does
+ *             "journal"                where(8) in it batches begin that are not in the log (journal.h)
  *             "anew" epoch             next(8) last(8) position of calls of a superseded epoch to be logged anew
  *             "state"                  epoch(16) last position(8) owners given(8) runs pending(8) streams given(4)
  *   calls     position(8)              arrived(8) issued(8) expires(8) seq(8) stream(4) flags(1) line (refused: the id;
@@ -46,8 +47,8 @@
 #define SVL_RECORDS_POSITION_SIZE 8
 #define SVL_RECORDS_NUMBER_SIZE 12
 #define SVL_RECORDS_ALIAS_SIZE (SVL_NAME_ID_MAX + 9)
-#define SVL_RECORDS_STREAM_SIZE 20  /**< without the numbers */
-#define SVL_RECORDS_WORK_SIZE 29    /**< without states and route */
+#define SVL_RECORDS_STREAM_SIZE 20 /**< without the numbers */
+#define SVL_RECORDS_WORK_SIZE 29   /**< without states and route */
 #define SVL_RECORDS_EVERY_SIZE 9
 #define SVL_RECORDS_AGAIN_SIZE 16
 #define SVL_RECORDS_OUTCOME_SIZE 17 /**< without the text */
@@ -96,10 +97,10 @@ typedef struct svl_records_node_t {
     apr_size_t name_length;
 } svl_records_node_t;
 
-#define SVL_RECORDS_CALL_ALIAS 1   /**< the id has an earlier entry */
-#define SVL_RECORDS_CALL_REFUSED 2 /**< holds an id instead of a line */
-#define SVL_RECORDS_CALL_IDLE 4    /**< this node is not to run it */
-#define SVL_RECORDS_CALL_MISSED 8  /**< no call, of no stream: tells how many were given up */
+#define SVL_RECORDS_CALL_ALIAS 1     /**< the id has an earlier entry */
+#define SVL_RECORDS_CALL_REFUSED 2   /**< holds an id instead of a line */
+#define SVL_RECORDS_CALL_IDLE 4      /**< this node is not to run it */
+#define SVL_RECORDS_CALL_MISSED 8    /**< no call, of no stream: tells how many were given up */
 #define SVL_RECORDS_CALL_UNROUTED 16 /**< no route has come with it: it came by sync, or at the end of its route */
 
 typedef struct svl_records_call_t {
@@ -115,8 +116,8 @@ typedef struct svl_records_call_t {
 
 typedef struct svl_records_stream_t {
     apr_uint32_t number;
-    apr_uint64_t pruned;          /**< numbers up to this one are not held */
-    apr_int64_t latest;           /**< milliseconds; the newest `issued` of its entries, or arrival where that is earlier; negative:
+    apr_uint64_t pruned; /**< numbers up to this one are not held */
+    apr_int64_t latest;  /**< milliseconds; the newest `issued` of its entries, or arrival where that is earlier; negative:
                                        none was ever seen, and the last ones were given up at this time */
     const unsigned char *numbers; /**< borrowed */
     apr_size_t length;

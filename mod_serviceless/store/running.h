@@ -5,7 +5,7 @@
  * what only waited; and calls and outcomes that are not in the log yet (recent.h, ended.h).
  *
  * All processes that have the log open map it.  A file, not memory of the server, so that it is there for the server that starts
- * after one that was killed whole: the page cache keeps it.  It is never synced, and believed under the boot that wrote it only.
+ * after one that was killed whole: the page cache keeps it.  It is never synced, and believed under the boot that wrote it only; what has to outlast that goes to the journal as well (journal.h).
  */
 #ifndef SVL_STORE_RUNNING_H
 #define SVL_STORE_RUNNING_H
@@ -40,6 +40,16 @@ static inline void svl_running_put(apr_uint64_t *number, apr_uint64_t value)
 static inline int svl_running_swap(apr_uint64_t *number, apr_uint64_t from, apr_uint64_t to)
 {
     return __atomic_compare_exchange_n(number, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+/** The number only grows. */
+static inline void svl_running_raise(apr_uint64_t *number, apr_uint64_t value)
+{
+    apr_uint64_t now = svl_running_get(number);
+
+    while (now < value && !svl_running_swap(number, now, value)) {
+        now = svl_running_get(number);
+    }
 }
 
 /** Copies bytes into words of the file, and out of it.  @a bytes is read up to the end of its last word. */

@@ -14,12 +14,13 @@
 #include "boot.h"
 #include "commit.h"
 #include "ended.h"
+#include "journal.h"
 #include "recent.h"
 
-#define FORMAT "running-4"
+#define FORMAT "running-5"
 #define ROWS_MAX 4096 /* 8 MiB */
 
-/* The first bytes of the file; then what ended.h and recent.h keep; then rows. */
+/* The first bytes of the file; then what ended.h, recent.h and journal.h keep; then rows. */
 typedef struct header_t {
     char format[12];
     unsigned char id[SVL_RUNNING_ID];            /* by which the log tells it from another file that was put here */
@@ -28,7 +29,8 @@ typedef struct header_t {
 } header_t;
 
 #define RECENT_AT (sizeof(header_t) + sizeof(svl_ended_t))
-#define ROWS_AT ((RECENT_AT + sizeof(svl_recent_t) + sizeof(header_t) - 1) / sizeof(header_t) * sizeof(header_t))
+#define JOURNAL_AT (RECENT_AT + sizeof(svl_recent_t))
+#define ROWS_AT ((JOURNAL_AT + sizeof(svl_journal_t) + sizeof(header_t) - 1) / sizeof(header_t) * sizeof(header_t))
 
 static apr_status_t make_header(const svl_store_t *store, header_t *header)
 {
@@ -77,6 +79,9 @@ static int make_lock(int fd)
     void *mapped = mmap(NULL, ROWS_AT, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     int error = mapped == MAP_FAILED ? errno : svl_recent_make((svl_recent_t *)(void *)((char *)mapped + RECENT_AT));
 
+    if (!error) {
+        error = svl_journal_make((svl_journal_t *)(void *)((char *)mapped + JOURNAL_AT));
+    }
     if (mapped != MAP_FAILED) {
         munmap(mapped, ROWS_AT);
     }
@@ -170,7 +175,24 @@ static apr_status_t give_space(const svl_store_t *store, unsigned char id[SVL_RU
 
 static apr_status_t apply_id(svl_change_t *change, void *baton)
 {
-    return svl_change_put(change, SVL_TABLE_TOP, SVL_RUNNING_FILE, sizeof(SVL_RUNNING_FILE) - 1, baton, SVL_RUNNING_ID);
+    apr_status_t status = svl_journal_apply(change); /* it is the old file's */
+
+    return status
+               ? status
+               : svl_change_put(change, SVL_TABLE_TOP, SVL_RUNNING_FILE, sizeof(SVL_RUNNING_FILE) - 1, baton, SVL_RUNNING_ID);
+}
+
+static apr_status_t name_file(svl_store_t *store, unsigned char id[SVL_RUNNING_ID])
+{
+    apr_status_t status;
+
+    store->restores = 1;
+    status = svl_env_status(svl_env_fit(store));
+    if (!status) {
+        status = svl_commit_run(store, apply_id, id, 0);
+    }
+    store->restores = 0;
+    return status;
 }
 
 /* Who uses the log uses the file that the log names, or none does: all that accept a call must see what is kept there.  So while somebody
@@ -183,7 +205,10 @@ apr_status_t svl_running_prepare(svl_store_t *store)
     memcpy(id, store->running_id, sizeof(id));
     status = give_space(store, id);
     if (is_unused(store) && memcmp(id, store->running_id, sizeof(id)) != 0) {
-        named = svl_commit_run(store, apply_id, id, 0);
+        named = name_file(store, id);
+    }
+    if (!named && store->options.durable) {
+        svl_journal_prepare(store);
     }
     if (status) {
         svl_log_write(
@@ -217,6 +242,7 @@ static apr_status_t map_file(svl_store_t *store, int fd)
     store->running_size = (apr_size_t)file.st_size;
     store->ended = (svl_ended_t *)(void *)((char *)mapped + sizeof(header_t));
     store->recent = (svl_recent_t *)(void *)((char *)mapped + RECENT_AT);
+    store->journal = (svl_journal_t *)(void *)((char *)mapped + JOURNAL_AT);
     return APR_SUCCESS;
 }
 
@@ -233,6 +259,9 @@ apr_status_t svl_running_open(svl_store_t *store)
     status = fd < 0 ? APR_FROM_OS_ERROR(errno) : map_file(store, fd);
     if (!status && !store->readonly) {
         status = svl_env_status(svl_env_fit(store)); /* it was not known yet whether anything is kept */
+    }
+    if (!status) {
+        svl_journal_open(store);
     }
     if (fd >= 0) {
         close(fd);
@@ -279,6 +308,8 @@ void svl_running_close(svl_store_t *store)
     store->running = store->row = NULL;
     store->ended = NULL;
     store->recent = NULL;
+    store->journal = NULL;
+    svl_journal_close(store);
 }
 
 svl_running_row_t *svl_running_rows(const svl_store_t *store, apr_size_t *count)

@@ -98,7 +98,7 @@ apr_status_t svl_opening_make(svl_store_t **result, const svl_store_options_t *o
     store->pool = p;
     store->pid = getpid();
     store->readonly = readonly;
-    store->owners = -1;
+    store->owners = store->journal_fd = -1;
     status = claim(store);
     if (status) {
         return status;

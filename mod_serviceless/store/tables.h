@@ -53,6 +53,7 @@ typedef struct svl_ended_t svl_ended_t;
 typedef struct svl_ended_copy_t svl_ended_copy_t;
 typedef struct svl_recent_t svl_recent_t;
 typedef struct svl_recent_copy_t svl_recent_copy_t;
+typedef struct svl_journal_t svl_journal_t;
 
 struct svl_store_t {
     svl_store_options_t options; /* strings are of pool */
@@ -75,6 +76,10 @@ struct svl_store_t {
     apr_size_t running_size;
     svl_ended_t *ended;                      /* of that file: outcomes that the next transaction takes; NULL */
     svl_recent_t *recent;                    /* of that file: calls that the next transaction takes; NULL */
+    svl_journal_t *journal;                  /* of that file: what is to be durable, on its way to the journal; NULL */
+    int journal_fd;                          /* -1: what is to be durable is committed */
+    int journal_failed;                      /* it could not be written; atomic */
+    int restores;                            /* the next transaction takes what the journal has */
     int tight;                               /* the leader's: a transaction that was to take them had no room in the map */
     void *row;                               /* this owner's, of it; NULL: none was free */
     apr_uint32_t row_next;                   /* where the next run looks for a place; atomic */
@@ -110,6 +115,10 @@ struct svl_store_t {
     int ended_failed;        /* what is kept could not be committed: left alone until the next flush */
     apr_pool_t *scratch;     /* the leader's, cleared after each transaction */
     apr_status_t trouble;    /* the leader's: logged last */
+
+    pthread_mutex_t journal_queue; /* both below; no other is taken while it is held */
+    int journal_led;               /* a thread is writing to the journal */
+    struct svl_journal_wait_t *journal_first;
 };
 
 struct svl_store_reader_t {

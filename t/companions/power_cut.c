@@ -3,9 +3,10 @@
  * @file power_cut.c
  * @brief Keeps what a power cut would leave of a log: preloaded into httpd by t/fault/03_power_cut.t.
  *
- * Beside each data.mdb there is data.mdb.synced, which gets what the kernel was made to put on the disk and nothing else: the whole
- * file at each fdatasync and fsync of it, and what is written through a descriptor opened with O_DSYNC, where it is written.  It is
- * put there before the call that makes it durable returns.  msync is no matter: the log is mapped for reading only.
+ * Beside each data.mdb there is data.mdb.synced, and beside each journal there is journal.synced, which get what the kernel was made to
+ * put on the disk and nothing else: the whole file at each fdatasync and fsync of it, and what is written through a descriptor opened
+ * with O_DSYNC, where it is written.  It is put there before the call that makes it durable returns.  msync is no matter: the log is
+ * mapped for reading only, and the journal not at all.
  */
 #include <dlfcn.h>
 #include <errno.h>
@@ -17,15 +18,19 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define DATA "/data.mdb"
-#define SYNCED DATA ".synced"
+#define SYNCED ".synced"
 
 int fdatasync(int fd);
 int fsync(int fd);
 ssize_t pwrite(int fd, const void *bytes, size_t size, off_t at);
 ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t at);
 
-/* @return a descriptor of the file beside the one behind @a fd, or -1 where that is no data.mdb */
+static int ends_with(const char *path, size_t length, const char *end)
+{
+    return length >= strlen(end) && !strncmp(path + length - strlen(end), end, strlen(end));
+}
+
+/* @return a descriptor of the file beside the one behind @a fd, or -1 where that is neither data.mdb nor journal */
 static int open_synced(int fd)
 {
     char link[64], path[4096];
@@ -33,10 +38,10 @@ static int open_synced(int fd)
 
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
     length = readlink(link, path, sizeof(path) - sizeof(SYNCED));
-    if (length < (ssize_t)strlen(DATA) || strncmp(path + length - strlen(DATA), DATA, strlen(DATA)) != 0) {
+    if (length < 0 || !(ends_with(path, (size_t)length, "/data.mdb") || ends_with(path, (size_t)length, "/journal"))) {
         return -1;
     }
-    memcpy(path + length - strlen(DATA), SYNCED, sizeof(SYNCED));
+    memcpy(path + length, SYNCED, sizeof(SYNCED));
     return open(path, O_RDWR | O_CREAT | O_CLOEXEC, S_IRUSR | S_IWUSR);
 }
 

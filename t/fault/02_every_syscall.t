@@ -9,22 +9,26 @@ use Callers;
 use Client qw(make_id);
 use Fault;
 use Fleet;
+use List::Util qw(sum);
 use Proc qw(alive);
 use Test::More;
 use Trace;
 
 my $WRITES = 'pwrite64,pwritev,fdatasync,fsync,msync,write,writev,sendmsg,sendto,close';
-# For the short form's choice: about as many as one thread makes for one call.
-my %MOST = ($WRITES => ($ENV{SVL_TEST_MPM} // '') eq 'prefork' ? 12 : 6, all => 40);
+# A short call is kept beside the log, and written to its journal; a long one is committed.
+my ($SHORT, $LONG) = ('', 'x' x 1200);
+# For the short form's choice: about as many as one thread makes of one kind for one call.
+my $prefork = ($ENV{SVL_TEST_MPM} // '') eq 'prefork';
+my %MOST = ("$WRITES$SHORT" => $prefork ? 3 : 2, "$WRITES$LONG" => $prefork ? 12 : 6, "all$SHORT" => 30, "all$LONG" => 40);
 my $MISSES = 6;  # so many numbers that nothing reached in a row end the long form
-my $EACH = 4;    # fewer would mean that the long form traced the wrong process
+my $EACH = 4;    # fewer of both kinds would mean that the long form traced the wrong process
 my $SOON = 3;    # seconds that an answer or a death is waited for
 
 my $refused = Trace::refused();
 plan skip_all => "SKIPPED: $refused" if $refused;
 
 # Few processes, so that the traced ones serve the call.
-my $few = ($ENV{SVL_TEST_MPM} // '') eq 'prefork' ? "ServerLimit 8\nStartServers 1\nMinSpareServers 1\nMaxSpareServers 2\n"
+my $few = $prefork ? "ServerLimit 8\nStartServers 1\nMinSpareServers 1\nMaxSpareServers 2\n"
     : "ServerLimit 3\nStartServers 1\nMinSpareThreads 1\nMaxSpareThreads 32\nMaxRequestWorkers 48\n";
 my $fleet = Fleet->new(nodes => 2, directives => "${few}ServicelessSyncInterval 1s", crashes => 1)->start;
 my ($one, $two) = $fleet->nodes;
@@ -60,9 +64,9 @@ sub trace {
 
 # Calls $one while a process of $victim dies at system call number $number among $calls.  Returns true when one died.
 sub die_at {
-    my ($victim, $calls, $number, $reply) = @_;
+    my ($victim, $calls, $number, $reply, $more) = @_;
     my ($id, $client) = (make_id(), $one->client(timeout => $SOON));
-    my $body = $client->call_body('runlog.note', [$number], reply => $reply);
+    my $body = $client->call_body('runlog.note', ["$number$more"], reply => $reply);
     my $trace = trace($victim, $calls, $number) // return 0;
     $client->begin($client->message($body, id => $id), id => $id);
     my $answer = $client->finish;
@@ -77,10 +81,10 @@ sub die_at {
 }
 
 sub each_number {
-    my ($victim, $calls, $reply) = @_;
+    my ($victim, $calls, $reply, $more) = @_;
     my ($misses, $hits) = (0, 0);
     for (my $number = 1; $misses < $MISSES; $number++) {
-        my $hit = die_at($victim, $calls, $number, $reply);
+        my $hit = die_at($victim, $calls, $number, $reply, $more);
         $misses = $hit ? 0 : $misses + 1;
         $hits += $hit ? 1 : 0;
     }
@@ -90,7 +94,10 @@ sub each_number {
 sub by_chance {
     my ($victim, $calls, $times) = @_;
     my $hits = 0;
-    $hits += die_at($victim, $calls, 1 + chance($MOST{$calls}), pick(qw(local accepted))) ? 1 : 0 for 1 .. $times;
+    for (1 .. $times) {
+        my $more = pick($SHORT, $LONG);
+        $hits += die_at($victim, $calls, 1 + chance($MOST{"$calls$more"}), pick(qw(local accepted)), $more) ? 1 : 0;
+    }
     return $hits;
 }
 
@@ -104,11 +111,11 @@ sub died {
 
 for my $victim ($one, $two) {
     my $who = $victim == $one ? 'the node that is called' : 'one that is relayed to';
-    my $hits = is_long() ? each_number($victim, $WRITES, 'local') + each_number($victim, $WRITES, 'accepted')
+    my $hits = is_long() ? sum(map { (each_number($victim, $WRITES, 'local', $_), each_number($victim, $WRITES, 'accepted', $_)) } $SHORT, $LONG)
         : by_chance($victim, $WRITES, 3);
     died($who, $hits, 'system calls that write');
     next unless $fleet->{mpm} eq 'prefork'; # elsewhere a listening thread reaches each number first
-    $hits = is_long() ? each_number($victim, 'all', 'local') : by_chance($victim, 'all', 2);
+    $hits = is_long() ? sum(map { each_number($victim, 'all', 'local', $_) } $SHORT, $LONG) : by_chance($victim, 'all', 2);
     died($who, $hits, 'system calls of any kind');
 }
 cmp_ok($deaths, '>', 0, "processes died at $deaths system calls");

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # MPMs: event prefork
-# Row 3: a power cut.  The whole server is killed and the log's file replaced by what the kernel had been made to put on the disk, with a
-# part of the pages that it had not (power_cut.c keeps the former).
+# Row 3: a power cut.  The whole server is killed and the log's file and its journal replaced by what the kernel had been made to put on the
+# disk, with a part of the pages that it had not (power_cut.c keeps the former).
 # With fsync every answered call is there afterwards, runs beyond the first are flagged, and no number of a stream is given twice.  With
 # async the file is set aside unread, a new epoch begins, and peers refill what had reached them.
 use strict;
@@ -26,13 +26,12 @@ sub slurp {
     return <$file>;
 }
 
-# What is on the disk: the synced pages (with async there may be none), and of the others those that chance wants.  Returns how many differed, and how many of them came.
-sub cut {
-    my ($node) = @_;
-    my $path = $node->state_directory . '/data.mdb';
+# What is on the disk of a file: the synced pages (with async there may be none), and of the others those that chance wants.  Returns how
+# many differed, and how many of them came.
+sub cut_file {
+    my ($path, $odds) = @_;
     my ($now, $disk) = (slurp($path), -e "$path.synced" ? slurp("$path.synced") : '');
     my ($differ, $came) = (0, 0);
-    my $odds = 1 + chance(4);
     for (my $at = 0; $at < length $now; $at += $PAGE) {
         my $page = substr $now, $at, $PAGE;
         next if $at < length $disk && $page eq substr $disk, $at, $PAGE;
@@ -45,9 +44,21 @@ sub cut {
     open my $file, '+<:raw', $path or die "cannot write $path: $!";
     print $file $disk;
     truncate $file, length $disk;
-    unlink $node->state_directory . '/running'; # what it says is of the boot that the power cut ended
     close $file or die "cannot write $path: $!";
     return ($differ, $came);
+}
+
+# Of both.  What `running` says is of the boot that the power cut ended.
+sub cut {
+    my ($node) = @_;
+    my $odds = 1 + chance(4);
+    my @pages = (0, 0);
+    for my $path (grep { -e } map { $node->state_directory . "/$_" } qw(data.mdb journal)) {
+        my @more = cut_file($path, $odds);
+        $pages[$_] += $more[$_] for 0, 1;
+    }
+    unlink $node->state_directory . '/running';
+    return @pages;
 }
 
 # Calls $node until the power is cut: returns those that were answered with their outcome, those that were accepted, and the others.

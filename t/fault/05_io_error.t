@@ -12,27 +12,30 @@ use Test::More;
 my $CALLS = amount(5, 100);  # of each fault, while it lasts
 my $HEALED = 10;             # seconds until calls are taken again: a child that could not open the log tries every 5 s
 
-# A fault, and whether a call can be accepted all the same (every second time it works).
+# A fault, whether a call can be accepted all the same (every second time it works), and an argument of the calls: with a long one they are
+# committed at once; a short one goes to the journal, where a write does not return before it is synced.
+my $LONG = 'x' x 1200;
 my @faults = (
-    ['fdatasync fails', 0, 'fdatasync:error=EIO'],
-    ['each write of pages fails', 0, map { "$_:error=EIO" } qw(pwrite64 writev pwritev)],
-    ['there is no space', 0, map { "$_:error=ENOSPC" } qw(pwrite64 writev pwritev)],
-    ['every second fdatasync fails', 1, 'fdatasync:error=EIO:when=1+2'],
-    ['every second write fails', 1, 'pwrite64:error=EIO:when=2+2'],
+    ['fdatasync fails', 0, $LONG, 'fdatasync:error=EIO'],
+    ['fdatasync fails, which short calls do not need', 1, 'x', 'fdatasync:error=EIO'],
+    ['each write of pages fails', 0, 'x', map { "$_:error=EIO" } qw(pwrite64 writev pwritev)],
+    ['there is no space', 0, 'x', map { "$_:error=ENOSPC" } qw(pwrite64 writev pwritev)],
+    ['every second fdatasync fails', 1, $LONG, 'fdatasync:error=EIO:when=1+2'],
+    ['every second write fails', 1, 'x', 'pwrite64:error=EIO:when=2+2'],
 );
-push @faults, map { ["one of $_ writes fails", 1, "pwrite64:error=EIO:when=1+$_"] } is_long() ? 3 .. 12 : ();
+push @faults, map { ["one of $_ writes fails", 1, pick('x', $LONG), "pwrite64:error=EIO:when=1+$_"] } is_long() ? 3 .. 12 : ();
 
 my $fleet = Fleet->new(nodes => 3, mode => 'broadcast', directives => "ServicelessSyncInterval 1s\n")->start;
 my ($n1, $n2, $n3) = $fleet->nodes;
 my (@ids, @unsure);
 
 sub load {
-    my ($count) = @_;
+    my ($count, $argument) = @_;
     my $client = $n1->client;
     my %statuses;
     for (1 .. $count) {
         my $id = make_id();
-        my $answer = $client->call('runlog.note', ['x'], id => $id);
+        my $answer = $client->call('runlog.note', [$argument], id => $id);
         $statuses{$answer->{status}}++;
         push @{$answer->{status} == 200 ? \@ids : \@unsure}, $id;
         ok($answer->{headers}{'retry-after'}, 'a 503 says when to try again')
@@ -49,12 +52,12 @@ sub heals {
     return;
 }
 
-is_deeply(load(10), {200 => 10}, 'all is well');
+is_deeply(load(10, 'x'), {200 => 10}, 'all is well');
 for my $fault (@faults) {
-    my ($name, $works, @inject) = @$fault;
+    my ($name, $works, $argument, @inject) = @$fault;
     my @children = $n1->children;
     my $strace = inject($n1, @inject);
-    my $statuses = load($CALLS);
+    my $statuses = load($CALLS, $argument);
     is_deeply([grep { $_ != 503 && !($works && $_ == 200) } keys %$statuses], [], "$name: nothing but 503" . ($works ? ' and 200' : ''));
     cmp_ok($statuses->{503} // 0, '>', 0, 'some 503') if !$works || is_long();
     my $meanwhile = $n2->call('runlog.note', ['meanwhile'])->{json}{id};
@@ -71,10 +74,10 @@ eventually { !grep { $_->status->{log}{pending} } $fleet->nodes } 10, 'nothing c
 # Children that are born while the log fails, and with a log that failed at the death of their elders.
 my $strace = inject($n1, 'fdatasync:error=EIO');
 $n1->graceful;
-is_deeply(load($CALLS), {503 => $CALLS}, 'children that are born meanwhile answer 503');
+is_deeply(load($CALLS, 'x'), {503 => $CALLS}, 'children that are born meanwhile answer 503');
 $strace->end;
 heals('and take calls when it works');
-eventually { my $statuses = load(32); ($statuses->{200} // 0) == 32 } $HEALED, 'all of them';
+eventually { my $statuses = load(32, 'x'); ($statuses->{200} // 0) == 32 } $HEALED, 'all of them';
 invariant($fleet, \@ids, 'what was answered 200 ran on each node', crashed => 1);
 
 # What waits to run on another node while its log fails, also where each beginning has to be recorded.  (In prefork each message goes to

@@ -36,7 +36,7 @@ sub check {
     return;
 }
 
-# Faults are strace's: "fdatasync:error=EIO", with when=… behind it if wanted; of calls for the file of the node's log only.
+# Faults are strace's: "fdatasync:error=EIO", with when=… behind it if wanted; of calls for the files of the node's log and journal only.
 sub inject {
     my ($node, @faults) = @_;
     my @pids = ($node->pid, $node->children);
@@ -45,7 +45,7 @@ sub inject {
         $SIG{$_} = 'DEFAULT' for qw(INT TERM HUP ALRM);
         open STDOUT, '>', '/dev/null' and open STDERR, '>', $node->directory . '/strace' or POSIX::_exit(126);
         { exec 'strace', '-f', '-qq', '-e', 'trace=' . join(',', map { /^([^:]+)/ } @faults), '-o', '/dev/null',
-          '-P', $node->state_directory . '/data.mdb', (map { ('-e', "inject=$_") } @faults), map { ('-p', $_) } @pids }
+          (map { ('-P', $node->state_directory . "/$_") } qw(data.mdb journal)), (map { ('-e', "inject=$_") } @faults), map { ('-p', $_) } @pids }
         POSIX::_exit(127);
     }
     my $self = bless {pid => $child, owner => $$}, __PACKAGE__;

@@ -359,15 +359,15 @@ static void kill_9_leaves_every_outcome_that_was_told(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(an_outcome_costs_no_transaction_and_is_read_at_once, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(an_outcome_of_a_run_stands_against_what_is_decided_later, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_first_outcome_stands, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(who_takes_over_believes_what_is_kept, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(what_another_log_kept_means_nothing, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(an_outcome_outlives_its_process_and_is_not_run_again, set_up, tear_down),
+        EITHER_WAY(an_outcome_costs_no_transaction_and_is_read_at_once),
+        EITHER_WAY(an_outcome_of_a_run_stands_against_what_is_decided_later),
+        EITHER_WAY(the_first_outcome_stands),
+        EITHER_WAY(who_takes_over_believes_what_is_kept),
+        EITHER_WAY(what_another_log_kept_means_nothing),
+        EITHER_WAY(an_outcome_outlives_its_process_and_is_not_run_again),
         cmocka_unit_test_setup_teardown(what_has_no_place_is_committed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(places_that_hold_nothing_come_back, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(kill_9_leaves_every_outcome_that_was_told, set_up, tear_down),
+        EITHER_WAY(places_that_hold_nothing_come_back),
+        EITHER_WAY(kill_9_leaves_every_outcome_that_was_told),
     };
 
     return run_promises("store_ended", tests, sizeof(tests) / sizeof(*tests));

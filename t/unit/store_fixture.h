@@ -135,6 +135,26 @@ static inline int set_up(void **state)
     return 0;
 }
 
+/* Where it survives a power cut. */
+static inline int set_up_durable(void **state)
+{
+    fixture_t *f;
+
+    if (set_up(state)) {
+        return -1;
+    }
+    f = *state;
+    close_log(f);
+    f->options.durable = 1;
+    prepare_log(f);
+    open_log(f);
+    return 0;
+}
+
+#define EITHER_WAY(promise)                                                                                                    \
+    cmocka_unit_test_setup_teardown(promise, set_up, tear_down),                                                               \
+        cmocka_unit_test_setup_teardown(promise, set_up_durable, tear_down)
+
 static inline const char *path_of(const fixture_t *f, const char *name)
 {
     return apr_pstrcat(f->p, f->directory, "/", name, NULL);
@@ -160,6 +180,15 @@ static inline int tear_down(void **state)
     apr_pool_destroy(f->p);
     free(f);
     return 0;
+}
+
+/* Of the operating system: it is not known what is in the pages of a mapped file then. */
+static inline void boot(fixture_t *f)
+{
+    close_log(f);
+    assert_int_equal(unlink(path_of(f, "running")), 0);
+    prepare_log(f);
+    open_log(f);
 }
 
 /* An own call of set `set` with the one argument `text`. */

@@ -307,16 +307,16 @@ static void what_is_kept_is_not_lost_with_a_log_that_is_older(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_call_costs_no_transaction_and_is_read_at_once, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(an_outcome_of_a_kept_call_is_kept_with_it, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(an_id_is_taken_whether_its_call_is_kept_or_committed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(another_nodes_calls_are_kept_in_the_order_of_their_numbers, set_up, tear_down),
+        EITHER_WAY(a_call_costs_no_transaction_and_is_read_at_once),
+        EITHER_WAY(an_outcome_of_a_kept_call_is_kept_with_it),
+        EITHER_WAY(an_id_is_taken_whether_its_call_is_kept_or_committed),
+        EITHER_WAY(another_nodes_calls_are_kept_in_the_order_of_their_numbers),
         cmocka_unit_test_setup_teardown(what_does_not_fit_is_committed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(what_is_kept_has_room_when_the_bound_is_lowered, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(what_is_committed_already_is_not_committed_again, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(what_does_not_belong_there_harms_no_other, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_call_that_cannot_be_is_left_out, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(what_is_kept_is_not_lost_with_a_log_that_is_older, set_up, tear_down),
+        EITHER_WAY(what_is_kept_has_room_when_the_bound_is_lowered),
+        EITHER_WAY(what_is_committed_already_is_not_committed_again),
+        EITHER_WAY(what_does_not_belong_there_harms_no_other),
+        EITHER_WAY(a_call_that_cannot_be_is_left_out),
+        EITHER_WAY(what_is_kept_is_not_lost_with_a_log_that_is_older),
     };
 
     return run_promises("store_recent", tests, sizeof(tests) / sizeof(*tests));

@@ -366,15 +366,15 @@ static void what_is_kept_has_room_though_a_larger_bound_said_so(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_kept_call_outlives_its_process_and_is_taken_over, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_kept_call_keeps_its_epoch_when_a_server_starts, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(who_dies_with_the_lock_stops_nobody, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_lock_that_nobody_will_release_ends_with_the_server, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(nobody_uses_the_log_without_the_file_that_others_have, set_up, tear_down),
+        EITHER_WAY(a_kept_call_outlives_its_process_and_is_taken_over),
+        EITHER_WAY(a_kept_call_keeps_its_epoch_when_a_server_starts),
+        EITHER_WAY(who_dies_with_the_lock_stops_nobody),
+        EITHER_WAY(a_lock_that_nobody_will_release_ends_with_the_server),
+        EITHER_WAY(nobody_uses_the_log_without_the_file_that_others_have),
         cmocka_unit_test_setup_teardown(processes_take_each_id_and_each_position_once_though_some_are_killed, set_up,
                                         tear_down),
-        cmocka_unit_test_setup_teardown(readers_see_all_that_was_told_while_it_is_committed, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(what_is_kept_has_room_though_a_larger_bound_said_so, set_up, tear_down),
+        EITHER_WAY(readers_see_all_that_was_told_while_it_is_committed),
+        EITHER_WAY(what_is_kept_has_room_though_a_larger_bound_said_so),
     };
 
     return run_promises("store_recent_shared", tests, sizeof(tests) / sizeof(*tests));

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "journal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <apr_strings.h>
+#include <zlib.h>
+
+#include "../core/fault.h"
+#include "ended.h"
+#include "recent.h"
+#include "work.h"
+
+static int open_file(const char *directory, int flags)
+{
+    char path[APR_PATH_MAX];
+
+    apr_snprintf(path, sizeof(path), "%s/" SVL_JOURNAL_FILE, directory);
+    return open(path, O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags, S_IRUSR | S_IWUSR);
+}
+
+static int has_size(int fd)
+{
+    struct stat file;
+
+    return !fstat(fd, &file) && S_ISREG(file.st_mode) && file.st_size == SVL_JOURNAL_SIZE;
+}
+
+/* Written, not only allocated: else each first write to a block would change metadata of the file system. */
+static int fill(int fd)
+{
+    static const unsigned char zeros[16 * SVL_JOURNAL_PAGE];
+    off_t at;
+
+    errno = 0;
+    for (at = 0; at < SVL_JOURNAL_SIZE; at += (off_t)sizeof(zeros)) {
+        if (pwrite(fd, zeros, sizeof(zeros), at) != (ssize_t)sizeof(zeros)) {
+            return errno ? errno : ENOSPC;
+        }
+    }
+    return ftruncate(fd, SVL_JOURNAL_SIZE) || fsync(fd) ? errno : 0;
+}
+
+void svl_journal_prepare(const svl_store_t *store)
+{
+    int fd = open_file(store->options.directory, O_RDWR | O_CREAT), error = fd < 0 ? errno : 0;
+
+    if (!error && !has_size(fd)) {
+        error = fill(fd);
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (error) {
+        svl_log_write(
+            store->options.log, SVL_LOG_MARK, SVL_LOG_WARNING, APR_FROM_OS_ERROR(error),
+            SVLNO(0383) "%s/" SVL_JOURNAL_FILE
+                        " cannot be made: until the next start every call and outcome is committed by itself, which is slower",
+            store->options.directory);
+    }
+}
+
+void svl_journal_open(svl_store_t *store)
+{
+    if (store->readonly || !store->options.durable || !store->journal) {
+        return;
+    }
+    store->journal_fd = open_file(store->options.directory, O_RDWR | O_DSYNC);
+    if (store->journal_fd >= 0 && !has_size(store->journal_fd)) {
+        svl_journal_close(store);
+        errno = EINVAL;
+    }
+    if (store->journal_fd < 0) {
+        svl_log_write(
+            store->options.log, SVL_LOG_MARK, SVL_LOG_WARNING, APR_FROM_OS_ERROR(errno),
+            SVLNO(0381) "%s/" SVL_JOURNAL_FILE
+                        " cannot be opened, or was cut; it is made at the next start: until then every call and outcome "
+                        "is committed by itself, which is slower",
+            store->options.directory);
+    }
+}
+
+void svl_journal_close(svl_store_t *store)
+{
+    if (store->journal_fd >= 0) {
+        close(store->journal_fd);
+    }
+    store->journal_fd = -1;
+}
+
+apr_uint32_t svl_journal_sum(const unsigned char *batch, apr_size_t length)
+{
+    uLong sum = crc32(0, batch, 20);
+
+    return (apr_uint32_t)crc32(sum, batch + SVL_JOURNAL_BATCH_HEAD, (uInt)length);
+}
+
+/* @return malloc'ed, SVL_JOURNAL_SIZE bytes; NULL and errno */
+static unsigned char *read_file(const char *directory)
+{
+    int fd = open_file(directory, O_RDONLY), error;
+    unsigned char *bytes = fd < 0 ? NULL : malloc(SVL_JOURNAL_SIZE);
+    ssize_t got = 1;
+    off_t at;
+
+    for (at = 0; bytes && at < SVL_JOURNAL_SIZE && got > 0; at += got) {
+        got = pread(fd, bytes + at, (size_t)(SVL_JOURNAL_SIZE - at), at);
+    }
+    error = got < 0 || !bytes ? errno : EIO;
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (got <= 0) {
+        free(bytes);
+        bytes = NULL;
+    }
+    errno = error;
+    return bytes;
+}
+
+/* @return bytes of the records of the batch at this place of the file; 0: there is none that counts */
+static apr_size_t batch_at(const svl_store_t *store, const unsigned char *bytes, apr_size_t place, apr_uint64_t base)
+{
+    const unsigned char *batch = bytes + place;
+    apr_uint64_t at = svl_records_get64(batch);
+    apr_size_t length = svl_records_get32(batch + 16);
+
+    return at >= base && at - base < SVL_JOURNAL_SIZE && at % SVL_JOURNAL_SIZE == place
+                   && !memcmp(batch + 8, store->running_id, SVL_RUNNING_ID) && length <= SVL_JOURNAL_RING
+                   && length <= SVL_JOURNAL_SIZE - SVL_JOURNAL_BATCH_HEAD - place
+                   && svl_journal_sum(batch, length) == svl_records_get32(batch + 20)
+               ? length
+               : 0;
+}
+
+static apr_status_t apply_outcome(svl_change_t *change, apr_uint64_t position, const unsigned char *record, apr_size_t length)
+{
+    svl_records_outcome_t found;
+    svl_store_outcome_t outcome;
+
+    if (svl_records_get_outcome(&found, record, length)) {
+        return APR_SUCCESS; /* with a sum that is right: of another version */
+    }
+    outcome = (svl_store_outcome_t){.position = position,
+                                    .outcome = (svl_outcome_e)found.outcome,
+                                    .micros = found.micros,
+                                    .ended = found.ended,
+                                    .text = found.text,
+                                    .length = found.dropped ? 1 : found.length};
+    return svl_work_finish(change, &outcome, 1);
+}
+
+static apr_status_t apply_batch(svl_change_t *change, const unsigned char *records, apr_size_t left)
+{
+    apr_status_t status = APR_SUCCESS;
+
+    while (!status && left >= SVL_JOURNAL_RECORD_HEAD) {
+        apr_uint64_t position = svl_records_get64(records);
+        apr_size_t length = svl_records_get32(records + 8);
+        apr_uint32_t kind = svl_records_get32(records + 12);
+
+        records += SVL_JOURNAL_RECORD_HEAD;
+        left -= SVL_JOURNAL_RECORD_HEAD;
+        if (length > left) {
+            break;
+        }
+        if (kind == SVL_JOURNAL_CALL) {
+            status = svl_recent_append(change, position, records, length);
+        }
+        else if (kind == SVL_JOURNAL_OUTCOME) {
+            status = apply_outcome(change, position, records, length);
+        }
+        records += length;
+        left -= length;
+    }
+    return status;
+}
+
+/* In the order in which they were written: from the place of the base on, round the file. */
+static apr_status_t apply_all(svl_change_t *change, const unsigned char *bytes, apr_uint64_t base)
+{
+    apr_size_t step, from = (apr_size_t)(base % SVL_JOURNAL_SIZE);
+    apr_status_t status = APR_SUCCESS;
+
+    for (step = 0; step < SVL_JOURNAL_SIZE && !status; step += SVL_JOURNAL_PAGE) {
+        apr_size_t place = (from + step) % SVL_JOURNAL_SIZE, length = batch_at(change->store, bytes, place, base);
+
+        if (length) {
+            status = apply_batch(change, bytes + place + SVL_JOURNAL_BATCH_HEAD, length);
+        }
+    }
+    return status;
+}
+
+apr_status_t svl_journal_apply(svl_change_t *change)
+{
+    static const unsigned char none[SVL_JOURNAL_BASE_SIZE];
+    const svl_store_t *store = change->store;
+    MDB_val value;
+    apr_status_t status = svl_change_get(change, SVL_TABLE_TOP, SVL_JOURNAL_BASE, sizeof(SVL_JOURNAL_BASE) - 1, &value);
+    apr_uint64_t base = !status && value.mv_size == SVL_JOURNAL_BASE_SIZE ? svl_records_get64(value.mv_data) : 0;
+    unsigned char *bytes = read_file(store->options.directory);
+    int had = !status;
+
+    if (!bytes && (had || errno != ENOENT)) {
+        svl_log_write(store->options.log, SVL_LOG_MARK, SVL_LOG_ERR, APR_FROM_OS_ERROR(errno),
+                      SVLNO(0382) "%s/" SVL_JOURNAL_FILE
+                                  " cannot be read: calls and outcomes that were in it and not yet in data.mdb are lost here; "
+                                  "peers have the calls that reached them",
+                      store->options.directory);
+    }
+    status = bytes ? apply_all(change, bytes, base) : APR_SUCCESS;
+    free(bytes);
+    if (!status && (had || store->options.durable)) {
+        status = svl_change_put(change, SVL_TABLE_TOP, SVL_JOURNAL_BASE, sizeof(SVL_JOURNAL_BASE) - 1, none, sizeof(none));
+    }
+    return status;
+}
