@@ -5,8 +5,9 @@
  * transaction takes them.
  *
  * What is written to the mapping survives the end of every process, as a commit without sync does, and for a log that is not durable that
- * is enough.  For one with fsync it also goes to the journal (journal.h), and is not seen by readers before it is there.  A call that is kept has its position and its number, and whoever reads the log
- * finds it there (recent_read.c); who looks at other tables than calls, ids and outcomes, and must not miss it, settles before (svl_store_settle).
+ * is enough.  For one with fsync it also goes to the journal (journal.h), and is not seen by readers before it is there.  A call that is
+ * kept has its position and its number, and whoever reads the log finds it there (recent_read.c); who looks at other tables than calls,
+ * ids and outcomes, and must not miss it, settles before (svl_store_settle).
  *
  * One lock of all processes is held from before a transaction begins until it has ended, and while a call is kept: so between two
  * transactions the log grows here only, by one position after the other.  A call is kept when nothing about it has to be looked up but its id:
