@@ -193,6 +193,10 @@ static apr_status_t apply_one(svl_change_t *change, apr_uint32_t place, apr_uint
     svl_store_outcome_t outcome;
     apr_status_t status = copy_out(change->store, place, word, &copy, &record);
 
+    if (status == APR_NOTFOUND
+        && word % KINDS == HIDDEN) { /* it may only have been shown meanwhile, and the journal ends here */
+        status = copy_out(change->store, place, word - HIDDEN + FULL, &copy, &record);
+    }
     if (status == SVL_EDAMAGED) {
         svl_log_write(options->log, SVL_LOG_MARK, SVL_LOG_ERR, APR_SUCCESS,
                       SVLNO(0377) "%s/" SVL_RUNNING_FILE

@@ -123,7 +123,7 @@ static apr_status_t fail(svl_store_t *store, apr_status_t status)
 {
     if (!__atomic_exchange_n(&store->journal_failed, 1, __ATOMIC_RELAXED)) {
         svl_log_write(store->options.log, SVL_LOG_MARK, SVL_LOG_ERR, status,
-                      SVLNO(0380) "%s/" SVL_JOURNAL_FILE " cannot be written: process %" APR_PID_T_FMT
+                      SVLNO(0380) "%s/" SVL_JOURNAL_FILE " cannot be written, or was removed or cut: process %" APR_PID_T_FMT
                                   " commits every call and outcome by itself from now on",
                       store->options.directory, store->pid);
     }
@@ -132,8 +132,12 @@ static apr_status_t fail(svl_store_t *store, apr_status_t status)
 
 static apr_status_t write_batch(svl_store_t *store, batch_t *batch)
 {
-    ssize_t put = pwrite(store->journal_fd, batch->bytes, batch->size, (off_t)(batch->at % SVL_JOURNAL_SIZE));
+    ssize_t put;
 
+    if (!svl_journal_is_whole(store->journal_fd)) {
+        return fail(store, APR_ENOENT); /* removed or cut: what is written there is lost */
+    }
+    put = pwrite(store->journal_fd, batch->bytes, batch->size, (off_t)(batch->at % SVL_JOURNAL_SIZE));
     return put == (ssize_t)batch->size ? APR_SUCCESS : fail(store, put < 0 ? APR_FROM_OS_ERROR(errno) : APR_ENOSPC);
 }
 
@@ -263,9 +267,10 @@ apr_status_t svl_journal_note(svl_change_t *change)
 {
     const svl_journal_t *journal = change->store->journal;
     unsigned char base[SVL_JOURNAL_BASE_SIZE];
+    int durable = change->store->options.durable;
 
-    if (!journal || !change->complete || journal->end == journal->base) {
-        return APR_SUCCESS;
+    if (!journal || !change->complete || (journal->end == journal->base && (!durable || change->store->recent->ready))) {
+        return APR_SUCCESS; /* the log says so already; but the first transaction of a server may find an older copy of it */
     }
     svl_records_put64(base, journal->end);
     return svl_change_put(change, SVL_TABLE_TOP, SVL_JOURNAL_BASE, sizeof(SVL_JOURNAL_BASE) - 1, base, sizeof(base));

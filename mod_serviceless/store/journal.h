@@ -52,12 +52,20 @@ typedef struct svl_journal_wait_t svl_journal_wait_t;
 /** Makes the lock, as svl_recent_make does.  @return an error of the system */
 int svl_journal_make(svl_journal_t *journal);
 
-/** For the parent: makes the file, unless there is one of this size.  That it cannot be made is only logged: everything is committed then. */
-void svl_journal_prepare(const svl_store_t *store);
+/** For the parent: makes the file, unless there is one of this size.  That it cannot be made is only logged: everything is committed then.
+ * @param unused nobody else can have it open */
+void svl_journal_prepare(const svl_store_t *store, int unused);
+
+/** For who starts a server and has found the file of running.h of this boot, where the journal ends at @a end.
+ * @return nonzero when the journal has a batch beyond: the disk had lost what was written to that file, which is not to be believed */
+int svl_journal_outruns(const svl_store_t *store, apr_uint64_t end);
 
 /** Opens the file, for who has mapped the file of running.h.  That it cannot be had is only logged. */
 void svl_journal_open(svl_store_t *store);
 void svl_journal_close(svl_store_t *store);
+
+/** @return nonzero when the file has a name, and its size */
+int svl_journal_is_whole(int fd);
 
 /** @return nonzero when what is kept by this process can be made durable, or need not be */
 int svl_journal_serves(const svl_store_t *store);
@@ -83,7 +91,8 @@ apr_status_t svl_journal_note(svl_change_t *change);
 void svl_journal_settled(const svl_change_t *change);
 
 /** Appends to the log what the journal has and the log has not, and forgets the journal, for who is about to name another file of running.h.
- * @param change of who starts a server; nobody else uses the log  @return a failure of the log; that the journal cannot be read is logged */
+ * @param change of who starts a server; nobody else uses the log  @return a failure of the log, or one to read the journal that may be over
+ * with the next try; what is lost of it is logged */
 apr_status_t svl_journal_apply(svl_change_t *change);
 
 #endif

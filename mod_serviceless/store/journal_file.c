@@ -12,6 +12,7 @@
 #include <zlib.h>
 
 #include "../core/fault.h"
+#include "boot.h"
 #include "ended.h"
 #include "recent.h"
 #include "work.h"
@@ -24,11 +25,11 @@ static int open_file(const char *directory, int flags)
     return open(path, O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | flags, S_IRUSR | S_IWUSR);
 }
 
-static int has_size(int fd)
+int svl_journal_is_whole(int fd)
 {
     struct stat file;
 
-    return !fstat(fd, &file) && S_ISREG(file.st_mode) && file.st_size == SVL_JOURNAL_SIZE;
+    return !fstat(fd, &file) && S_ISREG(file.st_mode) && file.st_nlink > 0 && file.st_size == SVL_JOURNAL_SIZE;
 }
 
 /* Written, not only allocated: else each first write to a block would change metadata of the file system. */
@@ -46,11 +47,14 @@ static int fill(int fd)
     return ftruncate(fd, SVL_JOURNAL_SIZE) || fsync(fd) ? errno : 0;
 }
 
-void svl_journal_prepare(const svl_store_t *store)
+void svl_journal_prepare(const svl_store_t *store, int unused)
 {
-    int fd = open_file(store->options.directory, O_RDWR | O_CREAT), error = fd < 0 ? errno : 0;
+    int fd = open_file(store->options.directory, O_RDWR | O_CREAT | (unused ? 0 : O_EXCL)), error = fd < 0 ? errno : 0;
 
-    if (!error && !has_size(fd)) {
+    if (!unused && error == EEXIST) {
+        return; /* others may be writing to it */
+    }
+    if (!error && !svl_journal_is_whole(fd)) {
         error = fill(fd);
     }
     if (fd >= 0) {
@@ -67,11 +71,19 @@ void svl_journal_prepare(const svl_store_t *store)
 
 void svl_journal_open(svl_store_t *store)
 {
+    char boot[SVL_RECORDS_BOOT];
+
     if (store->readonly || !store->options.durable || !store->journal) {
         return;
     }
-    store->journal_fd = open_file(store->options.directory, O_RDWR | O_DSYNC);
-    if (store->journal_fd >= 0 && !has_size(store->journal_fd)) {
+    if (svl_boot_read(boot) || !boot[0]) {
+        errno =
+            ENOTSUP; /* where a boot cannot be told from another, `running` may be of an earlier one, and would hide the journal */
+    }
+    else {
+        store->journal_fd = open_file(store->options.directory, O_RDWR | O_DSYNC);
+    }
+    if (store->journal_fd >= 0 && !svl_journal_is_whole(store->journal_fd)) {
         svl_journal_close(store);
         errno = EINVAL;
     }
@@ -100,27 +112,39 @@ apr_uint32_t svl_journal_sum(const unsigned char *batch, apr_size_t length)
     return (apr_uint32_t)crc32(sum, batch + SVL_JOURNAL_BATCH_HEAD, (uInt)length);
 }
 
-/* @return malloc'ed, SVL_JOURNAL_SIZE bytes; NULL and errno */
-static unsigned char *read_file(const char *directory)
+/* @param lost receives why some pages of it are zeros instead; APR_SUCCESS: it was read whole
+ * @return APR_ENOENT, or another failure, which may be over with the next try */
+static apr_status_t read_pages(int fd, unsigned char *bytes, apr_status_t *lost)
 {
-    int fd = open_file(directory, O_RDONLY), error;
-    unsigned char *bytes = fd < 0 ? NULL : malloc(SVL_JOURNAL_SIZE);
-    ssize_t got = 1;
+    ssize_t got = SVL_JOURNAL_PAGE;
     off_t at;
 
-    for (at = 0; bytes && at < SVL_JOURNAL_SIZE && got > 0; at += got) {
-        got = pread(fd, bytes + at, (size_t)(SVL_JOURNAL_SIZE - at), at);
+    *lost = APR_SUCCESS;
+    for (at = 0; at < SVL_JOURNAL_SIZE && (got == SVL_JOURNAL_PAGE || (got < 0 && errno == EIO)); at += SVL_JOURNAL_PAGE) {
+        got = pread(fd, bytes + at, SVL_JOURNAL_PAGE, at);
+        if (got != SVL_JOURNAL_PAGE) {
+            *lost = got < 0 ? APR_FROM_OS_ERROR(errno) : APR_EOF;
+        }
     }
-    error = got < 0 || !bytes ? errno : EIO;
-    if (fd >= 0) {
+    return got < 0 && errno != EIO ? *lost : APR_SUCCESS;
+}
+
+/* @param bytes receives SVL_JOURNAL_SIZE bytes, malloc'ed; NULL with a failure */
+static apr_status_t read_file(const char *directory, unsigned char **bytes, apr_status_t *lost)
+{
+    int fd = open_file(directory, O_RDONLY);
+    apr_status_t status = fd < 0 ? APR_FROM_OS_ERROR(errno) : APR_SUCCESS;
+
+    *bytes = status ? NULL : calloc(1, SVL_JOURNAL_SIZE);
+    if (!status) {
+        status = *bytes ? read_pages(fd, *bytes, lost) : APR_ENOMEM;
         close(fd);
     }
-    if (got <= 0) {
-        free(bytes);
-        bytes = NULL;
+    if (status) {
+        free(*bytes);
+        *bytes = NULL;
     }
-    errno = error;
-    return bytes;
+    return status;
 }
 
 /* @return bytes of the records of the batch at this place of the file; 0: there is none that counts */
@@ -155,6 +179,28 @@ static apr_status_t apply_outcome(svl_change_t *change, apr_uint64_t position, c
     return svl_work_finish(change, &outcome, 1);
 }
 
+static void tell(const svl_store_t *store, apr_uint64_t position, const char *what)
+{
+    svl_log_write(store->options.log, SVL_LOG_MARK, SVL_LOG_ERR, APR_SUCCESS,
+                  SVLNO(0384) "%s/" SVL_JOURNAL_FILE " %s log position %" APR_UINT64_T_FMT, store->options.directory, what,
+                  position);
+}
+
+static apr_status_t apply_call(svl_change_t *change, apr_uint64_t position, const unsigned char *record, apr_size_t length)
+{
+    apr_status_t status;
+
+    if (position > change->state.last + 1) {
+        tell(change->store, position, "is damaged, or lacks calls that were refused in the end: nothing precedes");
+    }
+    status = svl_recent_append(change, position, record, length);
+    if (status == APR_EINVAL) {
+        tell(change->store, position, "holds something that is no call, for");
+        return APR_SUCCESS;
+    }
+    return status;
+}
+
 static apr_status_t apply_batch(svl_change_t *change, const unsigned char *records, apr_size_t left)
 {
     apr_status_t status = APR_SUCCESS;
@@ -170,7 +216,7 @@ static apr_status_t apply_batch(svl_change_t *change, const unsigned char *recor
             break;
         }
         if (kind == SVL_JOURNAL_CALL) {
-            status = svl_recent_append(change, position, records, length);
+            status = apply_call(change, position, records, length);
         }
         else if (kind == SVL_JOURNAL_OUTCOME) {
             status = apply_outcome(change, position, records, length);
@@ -197,27 +243,63 @@ static apr_status_t apply_all(svl_change_t *change, const unsigned char *bytes, 
     return status;
 }
 
+static void tell_lost(const svl_store_t *store, apr_status_t why)
+{
+    svl_log_write(
+        store->options.log, SVL_LOG_MARK, SVL_LOG_ERR, why,
+        SVLNO(0382) "%s/" SVL_JOURNAL_FILE
+                    " cannot be read, or not all of it: calls and outcomes that were there and not yet in data.mdb, if any "
+                    "were, are lost here; peers have the calls that reached them",
+        store->options.directory);
+}
+
 apr_status_t svl_journal_apply(svl_change_t *change)
 {
     static const unsigned char none[SVL_JOURNAL_BASE_SIZE];
     const svl_store_t *store = change->store;
+    unsigned char *bytes = NULL;
     MDB_val value;
-    apr_status_t status = svl_change_get(change, SVL_TABLE_TOP, SVL_JOURNAL_BASE, sizeof(SVL_JOURNAL_BASE) - 1, &value);
-    apr_uint64_t base = !status && value.mv_size == SVL_JOURNAL_BASE_SIZE ? svl_records_get64(value.mv_data) : 0;
-    unsigned char *bytes = read_file(store->options.directory);
-    int had = !status;
+    apr_status_t lost = APR_SUCCESS, had, status;
+    apr_uint64_t base = 0;
 
-    if (!bytes && (had || errno != ENOENT)) {
-        svl_log_write(store->options.log, SVL_LOG_MARK, SVL_LOG_ERR, APR_FROM_OS_ERROR(errno),
-                      SVLNO(0382) "%s/" SVL_JOURNAL_FILE
-                                  " cannot be read: calls and outcomes that were in it and not yet in data.mdb are lost here; "
-                                  "peers have the calls that reached them",
-                      store->options.directory);
+    had = svl_change_get(change, SVL_TABLE_TOP, SVL_JOURNAL_BASE, sizeof(SVL_JOURNAL_BASE) - 1, &value);
+    if (had && had != APR_NOTFOUND) {
+        return had;
     }
-    status = bytes ? apply_all(change, bytes, base) : APR_SUCCESS;
+    if (!had && value.mv_size == SVL_JOURNAL_BASE_SIZE) {
+        base = svl_records_get64(value.mv_data) / SVL_JOURNAL_PAGE * SVL_JOURNAL_PAGE;
+    }
+    status = read_file(store->options.directory, &bytes, &lost);
+    if (APR_STATUS_IS_ENOENT(status)) {
+        lost = had ? APR_SUCCESS : status; /* there was none before the first start with fsync */
+        status = APR_SUCCESS;
+    }
+    if (!status && lost) {
+        tell_lost(store, lost);
+    }
+    if (!status && bytes) {
+        status = apply_all(change, bytes, base);
+    }
     free(bytes);
-    if (!status && (had || store->options.durable)) {
+    if (!status && (!had || store->options.durable)) {
         status = svl_change_put(change, SVL_TABLE_TOP, SVL_JOURNAL_BASE, sizeof(SVL_JOURNAL_BASE) - 1, none, sizeof(none));
     }
     return status;
+}
+
+int svl_journal_outruns(const svl_store_t *store, apr_uint64_t end)
+{
+    unsigned char *bytes;
+    apr_status_t lost;
+    apr_size_t place;
+    int found = 0;
+
+    if (read_file(store->options.directory, &bytes, &lost)) {
+        return 0;
+    }
+    for (place = 0; place < SVL_JOURNAL_SIZE && !found; place += SVL_JOURNAL_PAGE) {
+        found = batch_at(store, bytes, place, end) != 0;
+    }
+    free(bytes);
+    return found;
 }

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <string.h>
 
-
 #include "../core/robust.h"
 #include "accept.h"
 #include "damage.h"
@@ -163,15 +162,16 @@ static svl_recent_stream_t *stream_of(svl_recent_t *recent, const svl_store_entr
                : NULL;
 }
 
-/* Where it has to be durable it is not seen before it is; nor, then, is what comes after it. */
+/* Where it has to be durable it is not seen before it is.  What need not be durable cannot come after it: it would not be seen either. */
 static int make_safe(svl_store_t *store, apr_uint64_t position, const void *record, apr_size_t length, apr_uint64_t *ticket)
 {
     if (store->options.durable) {
         return svl_journal_add(store, SVL_JOURNAL_CALL, position, record, length, ticket);
     }
-    if (store->journal->added == svl_running_get(&store->journal->written)) {
-        svl_running_put(&store->recent->visible, position);
+    if (store->journal->added != svl_running_get(&store->journal->written)) {
+        return 0;
     }
+    svl_running_put(&store->recent->visible, position);
     return 1;
 }
 
@@ -218,8 +218,9 @@ static int keep(svl_store_t *store, svl_store_batch_t *batch, apr_uint64_t settl
     return 1;
 }
 
-/* It could be made durable neither way, and is not to be in the log later, when nobody would run it.  As nothing is kept and no journal
- * written until a transaction has taken what is kept, its position and number can be given again.
+/* It could be made durable neither way, and is not to be in the log later, when nobody would run it.  Nothing is kept and no journal
+ * written until a transaction has taken what is kept: where that finds nothing later, its position and number are given again; else they
+ * are never given, and its stream, which has a gap then, is committed for as long as the epoch lasts.
  * @param why that is  @return APR_SUCCESS: somebody else made it durable meanwhile */
 static apr_status_t withdraw(svl_store_t *store, apr_uint64_t position, apr_uint64_t ticket, apr_status_t why)
 {

@@ -101,7 +101,7 @@ int svl_recent_make(svl_recent_t *recent);
  * @return nonzero, or 0: it is to be committed */
 int svl_recent_keep(svl_store_t *store, svl_store_batch_t *batches, apr_uint32_t count, apr_time_t now, apr_status_t *status);
 
-/** Appends a record of a call to the log, unless the log has its position.  What is no call is left out. */
+/** Appends a record of a call to the log, unless the log has its position.  @return also APR_EINVAL, with nothing written: it is no call */
 apr_status_t svl_recent_append(svl_change_t *change, apr_uint64_t position, const unsigned char *record, apr_size_t length);
 
 /** @return nonzero when any is kept */

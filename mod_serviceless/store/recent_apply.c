@@ -80,13 +80,11 @@ static apr_status_t apply_one(svl_change_t *change, apr_uint64_t position)
 apr_status_t svl_recent_append(svl_change_t *change, apr_uint64_t position, const unsigned char *record, apr_size_t length)
 {
     svl_recent_call_t call;
-    apr_status_t status;
 
-    if (position <= change->state.last || svl_recent_parse(&call, record, length)) {
+    if (position <= change->state.last) {
         return APR_SUCCESS;
     }
-    status = append(change, position, &call);
-    return status == APR_EINVAL ? APR_SUCCESS : status;
+    return svl_recent_parse(&call, record, length) ? APR_EINVAL : append(change, position, &call);
 }
 
 /* Where an older copy of the log was put back they begin somewhere beyond its end. */

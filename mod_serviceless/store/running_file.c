@@ -74,13 +74,17 @@ static void remove_file(const char *directory)
     unlink(path);
 }
 
-static int make_lock(int fd)
+/* @param end receives where the journal ends, as the file has it */
+static int make_locks(int fd, apr_uint64_t *end)
 {
     void *mapped = mmap(NULL, ROWS_AT, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     int error = mapped == MAP_FAILED ? errno : svl_recent_make((svl_recent_t *)(void *)((char *)mapped + RECENT_AT));
 
     if (!error) {
-        error = svl_journal_make((svl_journal_t *)(void *)((char *)mapped + JOURNAL_AT));
+        svl_journal_t *journal = (svl_journal_t *)(void *)((char *)mapped + JOURNAL_AT);
+
+        *end = journal->end;
+        error = svl_journal_make(journal);
     }
     if (mapped != MAP_FAILED) {
         munmap(mapped, ROWS_AT);
@@ -94,6 +98,7 @@ static apr_status_t make_file(const svl_store_t *store, off_t size, unsigned cha
     const char *directory = store->options.directory;
     header_t header;
     apr_status_t status = make_header(store, &header);
+    apr_uint64_t end;
     int fd, error;
 
     if (!status) {
@@ -110,7 +115,7 @@ static apr_status_t make_file(const svl_store_t *store, off_t size, unsigned cha
     }
     error = posix_fallocate(fd, 0, size);
     if (!error) {
-        error = make_lock(fd);
+        error = make_locks(fd, &end);
     }
     if (!error && pwrite(fd, &header, sizeof(header), 0) != (ssize_t)sizeof(header)) {
         error = errno ? errno : EIO;
@@ -127,9 +132,11 @@ static int is_unused(const svl_store_t *store)
     return store->starts || store->begun;
 }
 
-/* Of a file that is there.  Its lock may be one that was held when the file was copied, or when the kernel could not tell. */
-static apr_status_t take_file(const svl_store_t *store, int fd, off_t size)
+/* Of a file that is there.  Its lock may be one that was held when the file was copied, or when the kernel could not tell.
+ * @param named whether the log names it */
+static apr_status_t take_file(const svl_store_t *store, int fd, off_t size, int named)
 {
+    apr_uint64_t end;
     struct stat file;
     int error = 0;
 
@@ -140,7 +147,10 @@ static apr_status_t take_file(const svl_store_t *store, int fd, off_t size)
         return APR_NOTFOUND; /* it was cut */
     }
     if (is_unused(store)) {
-        error = make_lock(fd);
+        error = make_locks(fd, &end);
+        if (!error && named && svl_journal_outruns(store, end)) {
+            return APR_NOTFOUND; /* the disk went and came back */
+        }
     }
     if (!error && file.st_size < size) { /* else it has its blocks; others may write to it */
         error = posix_fallocate(fd, file.st_size, size - file.st_size);
@@ -159,7 +169,7 @@ static apr_status_t give_space(const svl_store_t *store, unsigned char id[SVL_RU
 
     size += (rows < ROWS_MAX ? rows : ROWS_MAX) * (off_t)sizeof(svl_running_row_t);
     if (!status) {
-        status = take_file(store, fd, size);
+        status = take_file(store, fd, size, !memcmp(id, store->running_id, SVL_RUNNING_ID));
     }
     if (status == APR_NOTFOUND && is_unused(store)) {
         status = make_file(store, size, id);
@@ -208,7 +218,7 @@ apr_status_t svl_running_prepare(svl_store_t *store)
         named = name_file(store, id);
     }
     if (!named && store->options.durable) {
-        svl_journal_prepare(store);
+        svl_journal_prepare(store, is_unused(store));
     }
     if (status) {
         svl_log_write(

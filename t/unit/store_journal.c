@@ -243,26 +243,112 @@ static void who_dies_while_writing_the_journal_stops_nobody(void **state)
     assert_string_equal(positions(f, 0), "1 2");
 }
 
-/* Removed, cut, or of a version without it. */
-static void without_a_journal_all_is_committed(void **state)
+/* Between that a transaction has seen an outcome that is not safe yet, and that it writes it, the outcome becomes safe and is told.  As the
+ * transaction ends the journal, it must be in it. */
+static void an_outcome_that_is_told_meanwhile_is_taken_too(void **state)
 {
     fixture_t *f = *state;
-    svl_store_entry_t one = own_call(f->p, "one", "all", "x");
-    int cut;
+    keeper_t keeper = {f, NULL, 2, 0};
+    svl_ended_load_t load;
+    svl_change_t change;
+    pthread_t thread;
 
     begin_stream(f);
-    for (cut = 0; cut < 2; ++cut) {
-        close_log(f);
-        assert_int_equal(cut ? truncate(path_of(f, SVL_JOURNAL_FILE), 1000) : unlink(path_of(f, SVL_JOURNAL_FILE)), 0);
-        open_log(f);
-        one.id = cut ? "two" : "one";
-        assert_false(accept_without_commit(f, &one));
-        boot(f); /* makes it anew */
-        one.id = cut ? "four" : "three";
-        assert_false(accept_without_commit(f, &one));
-        keep_call(f, cut ? "six" : "five");
+    keep_call(f, "one");
+    pthread_mutex_lock(&f->store->journal->lock);
+    assert_int_equal(pthread_create(&thread, NULL, keep_in_thread, &keeper), 0);
+    wait_for(&f->store->ended->words[2], HIDDEN_2);
+    assert_int_equal(svl_ended_take(f->store, &load), 1);
+    pthread_mutex_unlock(&f->store->journal->lock);
+    pthread_join(thread, NULL);
+    assert_int_equal(keeper.done, 1);
+    assert_int_equal(svl_change_begin(&change, f->store), APR_SUCCESS);
+    assert_int_equal(svl_ended_apply(&change, &load, 0), APR_SUCCESS);
+    change.complete = 1;
+    assert_int_equal(svl_change_commit(&change), APR_SUCCESS);
+    svl_running_put(&f->store->ended->words[2], 0); /* as after a boot */
+    assert_string_equal(read_entry(f, 2).text, "\"x\"");
+}
+
+static void copy_file(fixture_t *f, const char *from, const char *to)
+{
+    FILE *in = fopen(path_of(f, from), "r"), *out = fopen(path_of(f, to), "w");
+    char bytes[4096];
+    size_t got;
+
+    while ((got = fread(bytes, 1, sizeof(bytes), in)) > 0) {
+        assert_int_equal(fwrite(bytes, 1, got, out), got);
     }
-    assert_string_equal(positions(f, 0), "1 2 3 4 5 6 7");
+    fclose(in);
+    assert_int_equal(fclose(out), 0);
+}
+
+static void keep_others_and_die(fixture_t *f)
+{
+    svl_store_entry_t entry = own_call(f->p, "other", "all", "x"), more;
+
+    _exit(accept_one(f->store, &entry) || entry.position != 2 || (more = keep_call(f, "more")).position != 3);
+}
+
+/* Of the same boot: the journal has calls of a history that the log forgot. */
+static void an_older_copy_of_the_log_loses_no_new_call(void **state)
+{
+    fixture_t *f = *state;
+    svl_store_entry_t entry;
+
+    begin_stream(f);
+    close_log(f);
+    copy_file(f, "data.mdb", "copy");
+    open_log(f);
+    entry = own_call(f->p, "old", "all", "x");
+    assert_int_equal(accept_one(f->store, &entry), APR_SUCCESS);
+    keep_call(f, "older");
+    close_log(f);
+    copy_file(f, "copy", "data.mdb");
+    prepare_log(f);
+    leave_work(f, keep_others_and_die);
+    boot(f);
+    assert_string_equal(positions(f, 0), "1 2 3");
+    assert_true(holds_id(f->store, "other"));
+    assert_true(holds_id(f->store, "more"));
+}
+
+/* The disk went, with what was not written yet, and came back. */
+static void an_older_running_does_not_hide_the_journal(void **state)
+{
+    fixture_t *f = *state;
+
+    begin_stream(f);
+    close_log(f);
+    copy_file(f, "running", "copy");
+    leave_work(f, keep_two_and_die);
+    copy_file(f, "copy", "running");
+    prepare_log(f);
+    open_log(f);
+    assert_string_equal(positions(f, 0), "1 2 3 4");
+    assert_string_equal(read_entry(f, 3).text, "\"result\"");
+}
+
+/* By another process, as after a graceful restart that changed ServicelessDurability. */
+static void a_call_without_fsync_is_seen_at_once(void **state)
+{
+    fixture_t *f = *state;
+    keeper_t keeper = {f, "slow", 0, 0};
+    svl_store_entry_t entry = own_call(f->p, "other", "all", "x");
+    pthread_t thread;
+
+    begin_stream(f);
+    keep_call(f, "one");
+    pthread_mutex_lock(&f->store->journal->lock);
+    assert_int_equal(pthread_create(&thread, NULL, keep_in_thread, &keeper), 0);
+    wait_for(&f->store->recent->last, 3);
+    f->store->options.durable = 0;
+    assert_int_equal(accept_one(f->store, &entry), APR_SUCCESS);
+    assert_true(holds_id(f->store, "other"));
+    f->store->options.durable = 1;
+    pthread_mutex_unlock(&f->store->journal->lock);
+    pthread_join(thread, NULL);
+    assert_int_equal(keeper.done, 1);
 }
 
 /* That was begun in place of one that was set aside: its positions mean other calls. */
@@ -292,7 +378,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(nobody_sees_what_is_not_on_the_disk_yet, set_up_durable, tear_down),
         cmocka_unit_test_setup_teardown(a_commit_tells_those_who_wait, set_up_durable, tear_down),
         cmocka_unit_test_setup_teardown(who_dies_while_writing_the_journal_stops_nobody, set_up_durable, tear_down),
-        cmocka_unit_test_setup_teardown(without_a_journal_all_is_committed, set_up_durable, tear_down),
+        cmocka_unit_test_setup_teardown(an_outcome_that_is_told_meanwhile_is_taken_too, set_up_durable, tear_down),
+        cmocka_unit_test_setup_teardown(an_older_copy_of_the_log_loses_no_new_call, set_up_durable, tear_down),
+        cmocka_unit_test_setup_teardown(an_older_running_does_not_hide_the_journal, set_up_durable, tear_down),
+        cmocka_unit_test_setup_teardown(a_call_without_fsync_is_seen_at_once, set_up_durable, tear_down),
         cmocka_unit_test_setup_teardown(the_journal_of_another_log_does_not_count, set_up_durable, tear_down),
     };
 

@@ -29,6 +29,17 @@ ssize_t pwrite(int fd, const void *bytes, size_t size, off_t offset)
     return syscall(SYS_pwrite64, fd, bytes, size, offset);
 }
 
+static volatile int unreadable; /* page of the journal, from 1; 0: none */
+
+ssize_t pread(int fd, void *bytes, size_t size, off_t offset)
+{
+    if (unreadable && is_journal(fd) && offset / 4096 + 1 == unreadable) {
+        errno = EIO;
+        return -1;
+    }
+    return syscall(SYS_pread64, fd, bytes, size, offset);
+}
+
 ssize_t writev(int fd, const struct iovec *parts, int count)
 {
     struct stat file;
@@ -123,12 +134,78 @@ static void what_can_be_made_safe_neither_way_is_withdrawn(void **state)
     assert_int_equal(count_log(f->store).pending, 5);
 }
 
+static void keep_two_and_die(fixture_t *f)
+{
+    svl_store_entry_t entry = own_call(f->p, "known", "all", "x");
+
+    _exit(accept_one(f->store, &entry) || keep_call(f, "one").position != 3 || keep_call(f, "two").position != 4);
+}
+
+static void what_can_be_read_of_the_journal_is_taken(void **state)
+{
+    fixture_t *f = *state;
+
+    begin_stream(f);
+    close_log(f);
+    leave_work(f, keep_two_and_die);
+    unreadable = 2; /* "one" */
+    boot(f);
+    unreadable = 0;
+    assert_string_equal(positions(f, 0), "1 2 4");
+}
+
+static void a_journal_that_was_removed_or_cut_is_not_written_any_more(void **state)
+{
+    fixture_t *f = *state;
+    svl_store_entry_t entry = own_call(f->p, "one", "all", "x");
+    int cut;
+
+    begin_stream(f);
+    keep_call(f, "kept");
+    for (cut = 0; cut < 2; ++cut) {
+        assert_int_equal(cut ? truncate(path_of(f, "journal"), 4096) : unlink(path_of(f, "journal")), 0);
+        entry.id = cut ? "two" : "one";
+        assert_false(accept_without_commit(f, &entry));
+        boot(f);
+        assert_true(holds_id(f->store, entry.id));
+        assert_int_equal(read_entry(f, 2).outcome, SVL_OUTCOME_PENDING);
+        entry.id = cut ? "four" : "three";
+        assert_int_equal(accept_one(f->store, &entry), APR_SUCCESS);
+        keep_call(f, cut ? "six" : "five");
+    }
+}
+
+/* Removed, cut, or of a version without it. */
+static void without_a_journal_all_is_committed(void **state)
+{
+    fixture_t *f = *state;
+    svl_store_entry_t one = own_call(f->p, "one", "all", "x");
+    int cut;
+
+    begin_stream(f);
+    for (cut = 0; cut < 2; ++cut) {
+        close_log(f);
+        assert_int_equal(cut ? truncate(path_of(f, "journal"), 1000) : unlink(path_of(f, "journal")), 0);
+        open_log(f);
+        one.id = cut ? "two" : "one";
+        assert_false(accept_without_commit(f, &one));
+        boot(f); /* makes it anew */
+        one.id = cut ? "four" : "three";
+        assert_false(accept_without_commit(f, &one));
+        keep_call(f, cut ? "six" : "five");
+    }
+    assert_string_equal(positions(f, 0), "1 2 3 4 5 6 7");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(where_the_journal_fails_all_is_committed, set_up_journal, tear_down),
         cmocka_unit_test_setup_teardown(an_outcome_is_committed_where_the_journal_fails, set_up_journal, tear_down),
         cmocka_unit_test_setup_teardown(what_can_be_made_safe_neither_way_is_withdrawn, set_up_journal, tear_down),
+        cmocka_unit_test_setup_teardown(what_can_be_read_of_the_journal_is_taken, set_up_journal, tear_down),
+        cmocka_unit_test_setup_teardown(a_journal_that_was_removed_or_cut_is_not_written_any_more, set_up_journal, tear_down),
+        cmocka_unit_test_setup_teardown(without_a_journal_all_is_committed, set_up_journal, tear_down),
     };
 
     return run_promises("store_journal_faults", tests, sizeof(tests) / sizeof(*tests));
