@@ -2,14 +2,10 @@
 #include "journal.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include <apr_strings.h>
 
 #include "../core/robust.h"
 #include "commit.h"

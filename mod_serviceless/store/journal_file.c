@@ -76,11 +76,8 @@ void svl_journal_open(svl_store_t *store)
     if (store->readonly || !store->options.durable || !store->journal) {
         return;
     }
-    if (svl_boot_read(boot) || !boot[0]) {
-        errno =
-            ENOTSUP; /* where a boot cannot be told from another, `running` may be of an earlier one, and would hide the journal */
-    }
-    else {
+    errno = ENOTSUP;
+    if (!svl_boot_read(boot) && boot[0]) { /* else `running` may be of another boot, and would hide the journal */
         store->journal_fd = open_file(store->options.directory, O_RDWR | O_DSYNC);
     }
     if (store->journal_fd >= 0 && !svl_journal_is_whole(store->journal_fd)) {
@@ -107,7 +104,7 @@ void svl_journal_close(svl_store_t *store)
 
 apr_uint32_t svl_journal_sum(const unsigned char *batch, apr_size_t length)
 {
-    uLong sum = crc32(0, batch, 20);
+    uLong sum = crc32(0, batch, SVL_JOURNAL_BATCH_HEAD - 4);
 
     return (apr_uint32_t)crc32(sum, batch + SVL_JOURNAL_BATCH_HEAD, (uInt)length);
 }
@@ -162,13 +159,21 @@ static apr_size_t batch_at(const svl_store_t *store, const unsigned char *bytes,
                : 0;
 }
 
+static void tell(const svl_store_t *store, apr_uint64_t position, const char *what)
+{
+    svl_log_write(store->options.log, SVL_LOG_MARK, SVL_LOG_ERR, APR_SUCCESS,
+                  SVLNO(0384) "%s/" SVL_JOURNAL_FILE " %s log position %" APR_UINT64_T_FMT, store->options.directory, what,
+                  position);
+}
+
 static apr_status_t apply_outcome(svl_change_t *change, apr_uint64_t position, const unsigned char *record, apr_size_t length)
 {
     svl_records_outcome_t found;
     svl_store_outcome_t outcome;
 
     if (svl_records_get_outcome(&found, record, length)) {
-        return APR_SUCCESS; /* with a sum that is right: of another version */
+        tell(change->store, position, "holds something that is no outcome, for");
+        return APR_SUCCESS;
     }
     outcome = (svl_store_outcome_t){.position = position,
                                     .outcome = (svl_outcome_e)found.outcome,
@@ -177,13 +182,6 @@ static apr_status_t apply_outcome(svl_change_t *change, apr_uint64_t position, c
                                     .text = found.text,
                                     .length = found.dropped ? 1 : found.length};
     return svl_work_finish(change, &outcome, 1);
-}
-
-static void tell(const svl_store_t *store, apr_uint64_t position, const char *what)
-{
-    svl_log_write(store->options.log, SVL_LOG_MARK, SVL_LOG_ERR, APR_SUCCESS,
-                  SVLNO(0384) "%s/" SVL_JOURNAL_FILE " %s log position %" APR_UINT64_T_FMT, store->options.directory, what,
-                  position);
 }
 
 static apr_status_t apply_call(svl_change_t *change, apr_uint64_t position, const unsigned char *record, apr_size_t length)
@@ -212,13 +210,14 @@ static apr_status_t apply_batch(svl_change_t *change, const unsigned char *recor
 
         records += SVL_JOURNAL_RECORD_HEAD;
         left -= SVL_JOURNAL_RECORD_HEAD;
-        if (length > left) {
+        if (length > left || (kind != SVL_JOURNAL_CALL && kind != SVL_JOURNAL_OUTCOME)) {
+            tell(change->store, position, "holds what this version does not know, for");
             break;
         }
         if (kind == SVL_JOURNAL_CALL) {
             status = apply_call(change, position, records, length);
         }
-        else if (kind == SVL_JOURNAL_OUTCOME) {
+        else {
             status = apply_outcome(change, position, records, length);
         }
         records += length;
