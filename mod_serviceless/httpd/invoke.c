@@ -163,6 +163,7 @@ static void run_inline(svl_runtime_t *runtime, const svl_invoke_plan_t *plan, co
     if (interruptible) {
         svl_guard_leave(&during);
     }
+    apr_pool_destroy(run_pool); /* it may have what another run waits for */
     if (rv == APR_SUCCESS) {
         record(runtime, entry, &run, mark);
     }
@@ -175,7 +176,6 @@ static void run_inline(svl_runtime_t *runtime, const svl_invoke_plan_t *plan, co
     if (interruptible) {
         svl_guard_leave(&before);
     }
-    apr_pool_destroy(run_pool);
     answer->outcome = run.outcome;
     answer->text = run.text;
     answer->result = run.result;

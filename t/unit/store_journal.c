@@ -187,7 +187,7 @@ static void nobody_sees_what_is_not_on_the_disk_yet(void **state)
     journal = f->store->journal;
     pthread_mutex_lock(&journal->lock);
     assert_int_equal(pthread_create(&threads[0], NULL, keep_in_thread, &keeper), 0);
-    wait_for(&f->store->recent->last, 3);
+    wait_for(svl_recent_word(f->store->recent, 3), 3);
     assert_int_equal(pthread_create(&threads[1], NULL, keep_in_thread, &other), 0);
     wait_for(&f->store->ended->words[2], HIDDEN_2);
     assert_string_equal(positions(f, 0), "1 2");
@@ -214,7 +214,7 @@ static void a_commit_tells_those_who_wait(void **state)
     keep_call(f, "one");
     pthread_mutex_lock(&f->store->journal->lock);
     assert_int_equal(pthread_create(&threads[0], NULL, keep_in_thread, &keeper), 0);
-    wait_for(&f->store->recent->last, 3);
+    wait_for(svl_recent_word(f->store->recent, 3), 3);
     assert_int_equal(pthread_create(&threads[1], NULL, keep_in_thread, &other), 0);
     wait_for(&f->store->ended->words[2], HIDDEN_2);
     assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
@@ -341,7 +341,7 @@ static void a_call_without_fsync_is_seen_at_once(void **state)
     keep_call(f, "one");
     pthread_mutex_lock(&f->store->journal->lock);
     assert_int_equal(pthread_create(&thread, NULL, keep_in_thread, &keeper), 0);
-    wait_for(&f->store->recent->last, 3);
+    wait_for(svl_recent_word(f->store->recent, 3), 3);
     f->store->options.durable = 0;
     assert_int_equal(accept_one(f->store, &entry), APR_SUCCESS);
     assert_true(holds_id(f->store, "other"));
