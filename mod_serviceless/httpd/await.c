@@ -80,7 +80,7 @@ static apr_status_t look(svl_runtime_t *runtime, apr_uint64_t position, svl_outc
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    rv = svl_store_get(reader, position, &record);
+    rv = svl_store_get(reader, position, 1, &record);
     if (rv == APR_SUCCESS && record.outcome != SVL_OUTCOME_PENDING) {
         const char *text = record.text ? apr_pstrmemdup(p, record.text, record.text_length) : NULL;
         int ok = record.outcome == SVL_OUTCOME_OK;

@@ -140,7 +140,7 @@ static apr_status_t look_up(held_t *held, svl_store_t *store, const char *id, ap
     }
     rv = svl_store_find(reader, id, &position);
     if (rv == APR_SUCCESS) {
-        rv = svl_store_get(reader, position, &held->record);
+        rv = svl_store_get(reader, position, 1, &held->record);
     }
     if (rv == APR_SUCCESS && held->record.line) {
         text = apr_pstrmemdup(p, held->record.line, held->record.length);

@@ -54,7 +54,7 @@ static apr_status_t read_state(svl_runtime_t *runtime, apr_uint64_t position, st
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    rv = svl_store_get(reader, position, &record);
+    rv = svl_store_get(reader, position, 1, &record);
     if (rv == APR_SUCCESS) {
         state->outcome = record.outcome == SVL_OUTCOME_MISSED ? SVL_OUTCOME_PENDING : record.outcome;
         rv = svl_store_listed(reader, position, &state->listed);

@@ -52,7 +52,7 @@ static apr_status_t take(svl_runtime_t *runtime, item_t *items, int *count, apr_
         *item = (item_t){.position = at.position, .entry = at.entry};
         /* What is announced again is for children that are younger than where it was listed before: others have run it there. */
         if ((at.entry == at.position || at.previous < runtime->children->cursor->began)
-            && svl_store_get(reader, at.entry, &record) == APR_SUCCESS) {
+            && svl_store_get(reader, at.entry, 0, &record) == APR_SUCCESS) {
             item->missed = record.outcome == SVL_OUTCOME_MISSED;
             item->length = item->missed ? record.text_length : record.length;
             item->text = item->missed ? record.text : record.line;

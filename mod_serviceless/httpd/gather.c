@@ -297,7 +297,7 @@ static apr_status_t read_line(round_t *round, apr_uint64_t position)
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    rv = svl_store_get(reader, position, &record);
+    rv = svl_store_get(reader, position, 0, &record);
     if (rv == APR_SUCCESS && record.line) {
         round->line = apr_pstrmemdup(round->pool, record.line, record.length);
         round->length = record.length;

@@ -86,7 +86,7 @@ static apr_status_t answer_duplicate(svl_runtime_t *runtime, const svl_call_requ
     if (rv != APR_SUCCESS) {
         return svl_invoke_store_fault(rv, runtime->node, fault, p);
     }
-    rv = svl_store_get(reader, plan->entry.position, &record);
+    rv = svl_store_get(reader, plan->entry.position, 1, &record);
     if (rv == APR_SUCCESS && record.line) {
         /* The parsed line must outlive the reader. */
         svl_call_parse_line(&line, apr_pstrmemdup(p, record.line, record.length), record.length, NULL, p);

@@ -36,7 +36,7 @@ static apr_status_t read_lines(const svl_runs_batch_t *batch, svl_store_record_t
         return rv;
     }
     for (apr_uint32_t i = 0; i < batch->count; i++) {
-        rv = svl_store_get(reader, batch->positions[i] & ~SVL_RUNS_RERUN, &records[i]);
+        rv = svl_store_get(reader, batch->positions[i] & ~SVL_RUNS_RERUN, 0, &records[i]);
         if (rv == APR_SUCCESS && records[i].outcome == SVL_OUTCOME_MISSED) {
             records[i].line = records[i].text;
             records[i].length = records[i].text_length;
@@ -116,6 +116,7 @@ void svl_runs_batch_run(svl_runs_batch_t *batch, apr_pool_t *p)
     svl_store_record_t records[SVL_RUNS_TAKE_MAX];
     ended_t ended = {.count = 0};
     apr_pool_t *run_pool;
+    apr_time_t now = 0; /* as far as it is known without looking */
     char text[160];
     apr_status_t rv = read_lines(batch, records, p);
     apr_pool_create(&run_pool, p);
@@ -126,14 +127,15 @@ void svl_runs_batch_run(svl_runs_batch_t *batch, apr_pool_t *p)
         svl_run_t run;
         item_t item;
         /* A rerun may be what ends processes: nothing that has ended shall run again with it. */
-        if (ended.count && (rerun || apr_time_now() - ended.oldest > HOLD_MICROS)) {
+        if (ended.count && (rerun || now - ended.oldest > HOLD_MICROS)) {
             finish(runtime, &ended);
         }
         resolve(batch, &records[batch->done], &item, run_pool);
         mark = item.every ? NULL : svl_store_running_begin(runtime->store, position);
         rv = run_one(batch, &item, position, rerun, &run, p, run_pool);
         if (rv == APR_SUCCESS) {
-            ended.oldest = ended.count ? ended.oldest : run.ended;
+            now = item.every ? apr_time_now() : run.ended; /* of the former others are waited for, after it has ended here */
+            ended.oldest = ended.count ? ended.oldest : now;
             batch->spent += run.micros;
             batch->ran++;
             ended.marks[ended.count] = mark;

@@ -297,7 +297,7 @@ static apr_status_t fill_kept(svl_store_reader_t *reader, apr_uint64_t position,
     return fill(reader, &key, value, with_outcome, record);
 }
 
-apr_status_t svl_store_get(svl_store_reader_t *reader, apr_uint64_t position, svl_store_record_t *record)
+apr_status_t svl_store_get(svl_store_reader_t *reader, apr_uint64_t position, int with_outcome, svl_store_record_t *record)
 {
     unsigned char bytes[SVL_RECORDS_POSITION_SIZE];
     MDB_val key = {sizeof(bytes), bytes}, value;
@@ -308,7 +308,7 @@ apr_status_t svl_store_get(svl_store_reader_t *reader, apr_uint64_t position, sv
     if (status == APR_NOTFOUND) {
         status = svl_recent_get(reader, 0, &position, &value);
     }
-    return status ? status : svl_damage_note(reader->store, fill(reader, &key, &value, 1, record));
+    return status ? status : svl_damage_note(reader->store, fill(reader, &key, &value, with_outcome, record));
 }
 
 apr_status_t svl_store_next(svl_store_reader_t *reader, int backwards, int with_outcome, svl_store_record_t *record)

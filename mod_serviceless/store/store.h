@@ -205,7 +205,8 @@ void svl_store_read_end(svl_store_reader_t *reader);
 
 /** @return APR_SUCCESS or APR_NOTFOUND */
 apr_status_t svl_store_find(svl_store_reader_t *reader, const char *id, apr_uint64_t *position);
-apr_status_t svl_store_get(svl_store_reader_t *reader, apr_uint64_t position, svl_store_record_t *record);
+/** @param with_outcome 0: the outcome may be pending though there is one, which is cheaper; that calls were missed is told all the same */
+apr_status_t svl_store_get(svl_store_reader_t *reader, apr_uint64_t position, int with_outcome, svl_store_record_t *record);
 
 /** A place in the list of what every child process is to run. */
 typedef struct svl_store_listing_t {

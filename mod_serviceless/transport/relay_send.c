@@ -90,8 +90,7 @@ static int add_call(svl_relay_t *relay, svl_relay_sender_t *sender, message_t *m
 
 static int worth_sending(svl_store_reader_t *reader, apr_uint64_t position, svl_store_record_t *record)
 {
-    return svl_store_get(reader, position, record) == APR_SUCCESS && record->line && !record->alias
-           && record->outcome != SVL_OUTCOME_REFUSED;
+    return svl_store_get(reader, position, 0, record) == APR_SUCCESS && record->line && !record->alias;
 }
 
 /* @return what reading the log said */

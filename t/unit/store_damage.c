@@ -117,7 +117,7 @@ static void meet_bus_error(fixture_t *f, int *ends)
         || write(ends[1], &byte, 1) != 1 || read(ends[2], &byte, 1) != 1) {
         _exit(1);
     }
-    svl_store_get(reader, CALLS / 2, &record);
+    svl_store_get(reader, CALLS / 2, 1, &record);
     _exit(2);
 }
 
@@ -243,7 +243,7 @@ static void open_anew(fixture_t *f)
         || truncate(path_of(f, "data.mdb"), (off_t)2 * PAGE)) {
         _exit(1);
     }
-    svl_store_get(reader, CALLS / 2, &record);
+    svl_store_get(reader, CALLS / 2, 1, &record);
 }
 
 static void a_bus_error_marks_a_log_that_was_opened_anew(void **state)

@@ -276,7 +276,7 @@ static inline svl_store_record_t read_entry(fixture_t *f, apr_uint64_t position)
     svl_store_record_t record;
 
     assert_int_equal(svl_store_read_begin(&reader, f->store), APR_SUCCESS);
-    assert_int_equal(svl_store_get(reader, position, &record), APR_SUCCESS);
+    assert_int_equal(svl_store_get(reader, position, 1, &record), APR_SUCCESS);
     if (record.line) {
         record.line = apr_pstrmemdup(f->p, record.line, record.length);
     }
