@@ -299,7 +299,7 @@ static void many_exchanges_run_in_parallel(void **state)
     for (int round = 0; round < 2; round++) {
         for (int i = 0; i < MANY; i++) {
             exchanges[i] = exchange_with(p, i % 2 ? good->url : hung->url);
-            exchanges[i].timeout = BRIEF;
+            exchanges[i].timeout = i % 2 ? exchanges[i].timeout : BRIEF;
             pointers[i] = &exchanges[i];
         }
         svl_transport_perform(transport, client, pointers, MANY);
