@@ -36,7 +36,7 @@ static svl_call_line_t *read_call(svl_runtime_t *runtime, apr_uint64_t position,
     if (svl_store_read_begin(&reader, runtime->store) != APR_SUCCESS) {
         return NULL;
     }
-    if (svl_store_get(reader, position, 1, &record) == APR_SUCCESS) {
+    if (svl_store_get(reader, position, 0, &record) == APR_SUCCESS) {
         line = record.line ? apr_pstrmemdup(p, record.line, record.length) : NULL;
         if (missed && record.outcome == SVL_OUTCOME_MISSED) {
             *missed = apr_pstrmemdup(p, record.text, record.text_length);
