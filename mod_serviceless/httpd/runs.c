@@ -54,25 +54,34 @@ static void log_unqueued(const svl_runs_t *runs, apr_uint64_t position)
                  position & ~SVL_RUNS_RERUN);
 }
 
-/* With the lock held: asks for one more thread when a lane could use it, if only to see after a moment whether it is crowded still. */
-static void wake(svl_runs_t *runs)
+/* With the lock held: whether a lane could use one more thread, if only to see after a moment whether it is crowded still.  It counts as
+ * busy then, and is to be asked for without the lock, which it wants at once. */
+static int needs_thread(svl_runs_t *runs)
 {
     if (runs->stopping || runs->busy >= SVL_RUN_THREADS) {
-        return;
+        return 0;
     }
     for (apr_uint32_t i = 0; i < runs->count; i++) {
         if (svl_runs_lane_wants(runs, &runs->lanes[i]) && (!runs->watching || !svl_runs_lane_crowded(runs, &runs->lanes[i]))) {
-            apr_status_t rv = svl_crew_ask(runs->crew);
-            if (rv == APR_SUCCESS) {
-                runs->busy++;
-            }
-            else {
-                ap_log_error(APLOG_MARK, APLOG_ERR, rv, runs->runtime->node->server,
-                             SVLNO(0113) "no thread to run calls: they wait for one");
-            }
-            return;
+            runs->busy++;
+            return 1;
         }
     }
+    return 0;
+}
+
+static void ask_for(svl_runs_t *runs, int needed)
+{
+    apr_status_t rv = needed ? svl_crew_ask(runs->crew) : APR_SUCCESS;
+    if (rv == APR_SUCCESS) {
+        return;
+    }
+    apr_thread_mutex_lock(runs->lock);
+    runs->busy--;
+    apr_thread_cond_signal(runs->idle);
+    apr_thread_mutex_unlock(runs->lock);
+    ap_log_error(APLOG_MARK, APLOG_ERR, rv, runs->runtime->node->server,
+                 SVLNO(0113) "no thread to run calls: they wait for one");
 }
 
 /* What the log failed for is tried again after the next poke; their order is nobody's promise. */
@@ -123,6 +132,7 @@ static void work(void *baton)
     apr_pool_t *pool = NULL;
     svl_runs_place_t *place;
     svl_runs_lane_t *lane;
+    int needed;
     apr_thread_mutex_lock(runs->lock);
     place = take_place(runs);
     while (!runs->stopping && (lane = wait_next(runs)) != NULL && !runs->stopping) {
@@ -138,8 +148,9 @@ static void work(void *baton)
         place->lane = lane;
         runs->inside++;
         runs->moved = reruns ? svl_transport_monotonic() : runs->moved;
-        wake(runs);
+        needed = needs_thread(runs);
         apr_thread_mutex_unlock(runs->lock);
+        ask_for(runs, needed);
         if (!pool) { /* most threads that wake up find that others see to it */
             apr_pool_create(&pool, runs->pool);
         }
@@ -176,15 +187,16 @@ int svl_runs_room(svl_runs_t *runs, const svl_function_t *function)
 static void push(svl_runs_t *runs, svl_runs_lane_t *lane, const apr_uint64_t *positions, int count, int reruns)
 {
     sigset_t before;
-    int queued = 0;
+    int queued = 0, needed;
     svl_guard_enter(&before);
     apr_thread_mutex_lock(runs->lock);
     while (queued < count && svl_runs_lane_push(lane, positions[queued])) {
         queued++;
     }
     runs->reruns += reruns ? queued : 0;
-    wake(runs);
+    needed = needs_thread(runs);
     apr_thread_mutex_unlock(runs->lock);
+    ask_for(runs, needed);
     svl_guard_leave(&before);
     for (; queued < count; queued++) {
         log_unqueued(runs, positions[queued]);
@@ -205,12 +217,14 @@ void svl_runs_push_all(svl_runs_t *runs, const svl_function_t *function, const a
 
 void svl_runs_poke(svl_runs_t *runs)
 {
+    int needed;
     apr_thread_mutex_lock(runs->lock);
     for (apr_uint32_t i = 0; i < runs->count; i++) {
         runs->lanes[i].stalled = 0;
     }
-    wake(runs);
+    needed = needs_thread(runs);
     apr_thread_mutex_unlock(runs->lock);
+    ask_for(runs, needed);
     svl_crew_poke(runs->crew);
 }
 

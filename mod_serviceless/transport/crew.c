@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "crew.h"
 
-#include <apr_thread_cond.h>
+#include <errno.h>
+#include <semaphore.h>
+
 #include <apr_thread_mutex.h>
 #include <apr_thread_proc.h>
 
@@ -10,25 +12,28 @@
 
 #define AGAIN apr_time_from_sec(1) /* before another thread is tried where none could be started */
 
+/* Who asks wakes this one thread, which then needs no lock: with a condition it would mostly run into the lock of who woke it. */
 typedef struct member_t {
+    struct svl_crew_t *crew;
+    struct member_t *below; /* among the resting */
+    sem_t wake;             /* for a turn, or for the end */
     apr_thread_t *thread;
     apr_pool_t *pool;
 } member_t;
 
 struct svl_crew_t {
     apr_thread_mutex_t *lock;
-    apr_thread_cond_t *wake;
     svl_crew_work_t *work;
     void *baton;
     member_t *members;
+    member_t *resting; /* who came last is on top, and the first to be woken: its stack is the warmest */
     apr_time_t failed; /* when a thread could last not be started, and why */
     apr_status_t why;
     int most;
     int count;    /* threads */
     int starting; /* of them, those that have not come to work yet */
-    int resting;  /* of them */
-    int asked;    /* turns that no thread has begun */
-    int ending;
+    int asked;    /* turns that no thread has; nobody rests then */
+    int ending;   /* atomic */
 };
 
 apr_status_t svl_crew_create(svl_crew_t **crew, int most, svl_crew_work_t *work, void *baton, apr_pool_t *p)
@@ -36,9 +41,6 @@ apr_status_t svl_crew_create(svl_crew_t **crew, int most, svl_crew_work_t *work,
     svl_crew_t *made = apr_pcalloc(p, sizeof(*made));
     apr_status_t rv = apr_thread_mutex_create(&made->lock, APR_THREAD_MUTEX_DEFAULT, p);
 
-    if (rv == APR_SUCCESS) {
-        rv = apr_thread_cond_create(&made->wake, p);
-    }
     if (rv != APR_SUCCESS) {
         return rv;
     }
@@ -50,25 +52,42 @@ apr_status_t svl_crew_create(svl_crew_t **crew, int most, svl_crew_work_t *work,
     return APR_SUCCESS;
 }
 
+static int is_ending(const svl_crew_t *crew)
+{
+    return __atomic_load_n(&crew->ending, __ATOMIC_ACQUIRE);
+}
+
+/* With the lock held, which it gives up meanwhile: until there is a turn for this thread, or the end. */
+static void rest(svl_crew_t *crew, member_t *member)
+{
+    member->below = crew->resting;
+    crew->resting = member;
+    apr_thread_mutex_unlock(crew->lock);
+    while (sem_wait(&member->wake) != 0 && errno == EINTR) {
+        continue;
+    }
+}
+
 static void *APR_THREAD_FUNC turns(apr_thread_t *thread, void *baton)
 {
-    svl_crew_t *crew = baton;
+    member_t *member = baton;
+    svl_crew_t *crew = member->crew;
 
     (void)thread;
     apr_thread_mutex_lock(crew->lock);
     crew->starting--;
-    while (!crew->ending) {
+    while (!is_ending(crew)) {
         if (crew->asked) {
             crew->asked--;
             apr_thread_mutex_unlock(crew->lock);
-            crew->work(crew->baton);
-            apr_thread_mutex_lock(crew->lock);
         }
         else {
-            crew->resting++;
-            apr_thread_cond_wait(crew->wake, crew->lock);
-            crew->resting--;
+            rest(crew, member);
         }
+        if (!is_ending(crew)) {
+            crew->work(crew->baton);
+        }
+        apr_thread_mutex_lock(crew->lock);
     }
     apr_thread_mutex_unlock(crew->lock);
     return NULL;
@@ -84,10 +103,13 @@ static apr_status_t start(svl_crew_t *crew)
     if (rv != APR_SUCCESS) {
         return rv;
     }
+    member->crew = crew;
+    sem_init(&member->wake, 0, 0); /* cannot fail with these */
     svl_guard_block(&before);
-    rv = apr_thread_create(&member->thread, NULL, turns, crew, member->pool);
+    rv = apr_thread_create(&member->thread, NULL, turns, member, member->pool);
     svl_guard_restore(&before);
     if (rv != APR_SUCCESS) {
+        sem_destroy(&member->wake);
         apr_pool_destroy(member->pool);
         return rv;
     }
@@ -101,7 +123,7 @@ static apr_status_t fill(svl_crew_t *crew)
 {
     apr_time_t now = 0;
 
-    while (crew->asked > crew->resting + crew->starting && crew->count < crew->most) {
+    while (crew->asked > crew->starting && crew->count < crew->most) {
         now = now ? now : apr_time_now();
         if (crew->why != APR_SUCCESS && now >= crew->failed && now - crew->failed < AGAIN) {
             break;
@@ -114,20 +136,25 @@ static apr_status_t fill(svl_crew_t *crew)
 
 apr_status_t svl_crew_ask(svl_crew_t *crew)
 {
+    apr_status_t rv = APR_SUCCESS;
+    member_t *member;
     sigset_t before;
-    apr_status_t rv;
 
     svl_guard_enter(&before);
     apr_thread_mutex_lock(crew->lock);
-    crew->asked++;
-    rv = fill(crew);
-    if (rv == APR_SUCCESS) {
-        apr_thread_cond_signal(crew->wake);
+    member = crew->resting;
+    if (member) {
+        crew->resting = member->below;
     }
     else {
-        crew->asked--;
+        crew->asked++;
+        rv = fill(crew);
+        crew->asked -= rv != APR_SUCCESS;
     }
     apr_thread_mutex_unlock(crew->lock);
+    if (member) {
+        sem_post(&member->wake);
+    }
     svl_guard_leave(&before);
     return rv;
 }
@@ -148,11 +175,14 @@ void svl_crew_end(svl_crew_t *crew)
     apr_status_t ignored;
 
     apr_thread_mutex_lock(crew->lock);
-    crew->ending = 1;
-    apr_thread_cond_broadcast(crew->wake);
+    __atomic_store_n(&crew->ending, 1, __ATOMIC_RELEASE);
+    for (; crew->resting; crew->resting = crew->resting->below) {
+        sem_post(&crew->resting->wake);
+    }
     apr_thread_mutex_unlock(crew->lock);
     for (int i = 0; i < crew->count; i++) {
         apr_thread_join(&ignored, crew->members[i].thread);
+        sem_destroy(&crew->members[i].wake);
         apr_pool_destroy(crew->members[i].pool);
     }
 }

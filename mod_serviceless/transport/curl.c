@@ -29,7 +29,7 @@ typedef struct handle_t {
 struct svl_transport_client_t {
     const svl_transport_options_t *options;
     CURLM *multi;
-    handle_t *used; /* of exchanges that were begun and not finished */
+    handle_t *used;            /* of exchanges that were begun and not finished */
     struct curl_slist *common; /* header lines of every request */
     int aborted;               /* atomic */
     apr_pool_t *pool;
@@ -285,39 +285,47 @@ static void collect_ended(svl_transport_client_t *client)
     }
 }
 
-/* What the caller reads must not be left over from an earlier use of the structure. */
-static void exchange_reset(svl_transport_exchange_t *exchange)
-{
-    memset(&exchange->result, 0, sizeof(*exchange) - offsetof(svl_transport_exchange_t, result));
-    exchange->result = SVL_TRANSPORT_LOCAL; /* until it is under way */
-    exchange->error = "aborted, or libcurl failed";
-}
-
 static void client_begin(svl_transport_client_t *client, svl_transport_exchange_t **exchanges, int count)
 {
     int running;
     for (int i = 0; i < count; i++) {
+        svl_transport_exchange_t *exchange = exchanges[i];
         handle_t *handle = handle_make(client);
-        exchange_reset(exchanges[i]);
+        memset(&exchange->result, 0, sizeof(*exchange) - offsetof(svl_transport_exchange_t, result)); /* of an earlier use */
+        exchange->result = SVL_TRANSPORT_LOCAL; /* until it is under way */
+        exchange->error = "aborted, or libcurl failed";
         if (handle) {
             handle->next = client->used;
             client->used = handle;
-            exchange_start(client, handle, exchanges[i]);
+            exchange_start(client, handle, exchange);
         }
     }
     if (!__atomic_load_n(&client->aborted, __ATOMIC_ACQUIRE)) {
         curl_multi_perform(client->multi, &running); /* finish finds what fails */
     }
+    for (handle_t *handle = client->used; handle; handle = handle->next) {
+        curl_off_t sent = -1;
+        if (handle->exchange) {
+            curl_easy_getinfo(handle->easy, CURLINFO_SIZE_UPLOAD_T, &sent);
+            handle->exchange->sent = sent == (curl_off_t)handle->exchange->length;
+        }
+    }
+}
+
+static int client_ended(svl_transport_client_t *client)
+{
+    int running = 0;
+    if (__atomic_load_n(&client->aborted, __ATOMIC_ACQUIRE) || curl_multi_perform(client->multi, &running) != CURLM_OK) {
+        return 1;
+    }
+    collect_ended(client);
+    return !running;
 }
 
 static void client_finish(svl_transport_client_t *client)
 {
-    int running = 0;
-    while (!__atomic_load_n(&client->aborted, __ATOMIC_ACQUIRE) && curl_multi_perform(client->multi, &running) == CURLM_OK) {
-        collect_ended(client);
-        if (!running || curl_multi_poll(client->multi, NULL, 0, TICK_MS, NULL) != CURLM_OK) {
-            break;
-        }
+    while (!client_ended(client) && curl_multi_poll(client->multi, NULL, 0, TICK_MS, NULL) == CURLM_OK) {
+        continue;
     }
     while (client->used) {
         handle_t *handle = client->used;
@@ -385,5 +393,5 @@ static apr_status_t client_create(svl_transport_client_t **client, const svl_tra
     return APR_SUCCESS;
 }
 
-const svl_transport_t svl_curl_transport = {
-    .init = global_init, .create = client_create, .begin = client_begin, .finish = client_finish, .abort = client_abort};
+const svl_transport_t svl_curl_transport = {global_init,  client_create, client_begin,
+                                            client_ended, client_finish, client_abort};

@@ -112,7 +112,7 @@ static void push(svl_relay_t *relay, apr_uint64_t first, apr_uint32_t count, con
     if (!relay->stopping) {
         enqueue(relay, first, count, route, ring, arity, owned, &finished);
         /* not while others lie that no worker has taken yet: there may be none */
-        svl_relay_work_begin(relay, begin && !relay->flying ? SVL_RELAY_INLINE : 0);
+        svl_relay_work_begin(relay, begin && !relay->flights.count ? SVL_RELAY_INLINE : 0);
         more = relay->stopping ? 0 : svl_relay_work_count(relay, 1);
     }
     svl_relay_unlock(relay);
@@ -176,6 +176,7 @@ void svl_relay_poke(svl_relay_t *relay)
 {
     int more;
     svl_relay_lock(relay);
+    svl_relay_work_hurry(relay); /* should the alarm have failed */
     more = relay->stopping ? 0 : svl_relay_work_count(relay, relay->options.simultaneous);
     svl_relay_unlock(relay);
     svl_relay_work_start(relay, more);
@@ -222,6 +223,7 @@ static apr_status_t release(void *baton)
     if (!relay->stopped && svl_relay_stop(relay, apr_time_now() + RELEASE_WAIT) != APR_SUCCESS) {
         return APR_TIMEUP;
     }
+    svl_alarm_end(relay->alarm);
     svl_crew_end(relay->crew);
     for (svl_relay_sender_t *sender = relay->senders; sender; sender = sender->also) {
         free(sender->body);
@@ -249,7 +251,8 @@ apr_status_t svl_relay_create(svl_relay_t **relay, const svl_relay_options_t *op
     }
     if ((status = apr_thread_mutex_create(&made->mutex, APR_THREAD_MUTEX_DEFAULT, pool)) != APR_SUCCESS
         || (status = apr_thread_cond_create(&made->left, pool)) != APR_SUCCESS
-        || (status = svl_crew_create(&made->crew, options->simultaneous, svl_relay_work, made, pool)) != APR_SUCCESS) {
+        || (status = svl_crew_create(&made->crew, options->simultaneous, svl_relay_work, made, pool)) != APR_SUCCESS
+        || (status = svl_alarm_create(&made->alarm, svl_relay_work_alarm, made, pool)) != APR_SUCCESS) {
         goto cleanup;
     }
     apr_pool_cleanup_register(p, made, release, apr_pool_cleanup_null);

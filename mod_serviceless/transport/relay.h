@@ -6,7 +6,9 @@
  *
  * The way of a batch: it is split by arity into slices, by svl_relay_push itself when they are few, else by a worker that takes
  * it out of the outbox.  Each slice goes on the queue of its first living node.  Whoever begins sends to the peers that are ready, one
- * after the other, as far as that needs no waiting; each of these flights is then ended by a worker, which waits for the answer.  A queue holds positions of the log, not lines: a message is copied from the log's map into one buffer.
+ * after the other, as far as that needs no waiting.  Each of these flights is then ended by a worker, which waits for the answer, or, when
+ * only the answer is missing and nothing waits behind it, by a timer's thread a moment later.  A queue holds positions of the log, not
+ * lines: a message is copied from the log's map into one buffer.
  * When a peer fails, all that was for it goes on to the next living node of each slice; when it failed slowly, all nodes of
  * those slices are probed first, so that a route costs one timeout and one probe, however many of its nodes are dead.  A slice
  * that is acknowledged or has no living node left is done; with its last slice the batch's route is taken off the log

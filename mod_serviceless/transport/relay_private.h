@@ -5,6 +5,9 @@
  *
  *   push ──> outbox ──split by arity──> lane of a peer ──take──> message ──begun──> flight ──ended──> done, or placed on another lane
  *
+ * A flight of which only the answer is missing, and behind which nothing waits, is left alone for a moment (it cruises): its answer has
+ * come by then, and no thread had to wait for it.
+ *
  * All of it is guarded by svl_relay_t.mutex, except what a lane's or a sender's present user owns.
  */
 #ifndef SVL_TRANSPORT_RELAY_PRIVATE_H
@@ -15,6 +18,7 @@
 #include <apr_thread_mutex.h>
 
 #include "../core/message.h"
+#include "alarm.h"
 #include "crew.h"
 #include "relay.h"
 
@@ -102,7 +106,7 @@ typedef struct svl_relay_attempt_t {
 
 /** What it takes to send, and, between begin and end, what is under way; kept for the next message. */
 typedef struct svl_relay_sender_t {
-    struct svl_relay_sender_t *next; /**< among the resting, or the flights */
+    struct svl_relay_sender_t *next; /**< among the resting, or of svl_relay_flights_t */
     struct svl_relay_sender_t *also; /**< among all */
     apr_pool_t *pool;                /**< of signer and prober */
     apr_pool_t *scratch;             /**< cleared after each message */
@@ -119,6 +123,12 @@ typedef struct svl_relay_sender_t {
     svl_relay_attempt_t attempt;
 } svl_relay_sender_t;
 
+/** What was begun and not ended, oldest first. */
+typedef struct svl_relay_flights_t {
+    svl_relay_sender_t *head, *tail;
+    int count;
+} svl_relay_flights_t;
+
 struct svl_relay_t {
     svl_relay_options_t options;
     apr_pool_t *pool;           /**< of no parent: threads that outlive svl_relay_stop still find everything */
@@ -129,11 +139,12 @@ struct svl_relay_t {
     apr_hash_t *names;          /**< name to lane; read only */
     svl_relay_batch_t *outbox, *outbox_tail;
     svl_relay_lane_t *ready, *ready_tail;
-    svl_relay_sender_t *flights, *flights_tail; /**< begun, and waiting for a worker that ends them */
+    svl_relay_flights_t flights;  /**< waiting for a worker that ends them */
+    svl_relay_flights_t cruising; /**< waiting for the alarm, or for something that waits behind them */
+    svl_alarm_t *alarm;
     svl_relay_sender_t *resting, *senders;
     svl_relay_path_t *path;     /**< the last one copied */
     int readies, busy;          /**< lanes */
-    int flying;                 /**< flights */
     int workers, looking;       /**< of them: not sending, so sure to see what is ready */
     int guests;                 /**< threads of others in svl_relay_probe, or that send */
     int probed;                 /**< nonzero: there are no more probes for their own sake */
@@ -202,12 +213,16 @@ int svl_relay_work_count(svl_relay_t *relay, int most);
 /** With the mutex, which it gives up meanwhile: sends to lanes that are ready, at most so many, as far as that needs no waiting.
  * Workers do the rest. */
 void svl_relay_work_begin(svl_relay_t *relay, int most);
-/** With the mutex.  @return one that was begun, for who ends it; NULL: none waits */
-svl_relay_sender_t *svl_relay_work_flight(svl_relay_t *relay);
+/** With the mutex.  @return the oldest of @a flights, for who ends it; NULL: there is none */
+svl_relay_sender_t *svl_relay_work_flight(svl_relay_flights_t *flights);
+/** With the mutex: workers have to end the flights that cruise. */
+void svl_relay_work_hurry(svl_relay_t *relay);
 /** Starts so many workers. */
 void svl_relay_work_start(svl_relay_t *relay, int count);
 /** One worker's turn.  @param baton the relay */
 svl_crew_work_t svl_relay_work;
+/** Ends the flights that cruise and were answered, and leaves the others to workers.  @param baton the relay */
+svl_alarm_work_t svl_relay_work_alarm;
 
 /* relay.c */
 void svl_relay_lock(svl_relay_t *relay);

@@ -196,6 +196,9 @@ void svl_relay_queue_place(svl_relay_t *relay, svl_relay_slice_t *slice, svl_rel
             break;
         }
         list_append(&lane->queue, slice);
+        if (lane->busy) {
+            svl_relay_work_hurry(relay);
+        }
         svl_relay_queue_ready(relay, lane);
         return;
     }
@@ -274,7 +277,8 @@ void svl_relay_queue_forget(svl_relay_t *relay)
         batch_close(batch, &finished);
     }
     relay->outbox_tail = NULL;
-    for (svl_relay_sender_t *sender; (sender = svl_relay_work_flight(relay)) != NULL;) {
+    svl_relay_work_hurry(relay);
+    for (svl_relay_sender_t *sender; (sender = svl_relay_work_flight(&relay->flights)) != NULL;) {
         if (sender->calls) {
             relay->options.transport->finish(sender->lane->client); /* it is aborted, so this does not wait */
         }

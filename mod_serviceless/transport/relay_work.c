@@ -1,6 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay_private.h"
 
+#define LOOK_AFTER                                                                                                             \
+    apr_time_from_msec(1) /* whether a flight that cruises was answered; a peer on the same site has done so by then */
+#define CRUISE apr_time_from_msec(10) /* longest, from when it was begun; then a worker waits for it */
+
 static svl_relay_lane_t *take_ready(svl_relay_t *relay)
 {
     svl_relay_lane_t *lane = relay->ready;
@@ -16,7 +20,9 @@ static svl_relay_lane_t *take_ready(svl_relay_t *relay)
 /* Only as many workers as there are peers to send to.  When all of them are busy, the outbox waits for who comes back first. */
 int svl_relay_work_count(svl_relay_t *relay, int most)
 {
-    int wanted = relay->flying + relay->readies + (relay->outbox && relay->busy + 1 < (int)relay->options.count);
+    int room = relay->options.simultaneous - relay->busy;
+    int begin = relay->readies < room ? relay->readies : room > 0 ? room : relay->readies && relay->cruising.head;
+    int wanted = relay->flights.count + begin + (relay->outbox && relay->busy + 1 < (int)relay->options.count);
     int more = (wanted < most ? wanted : most) - relay->looking;
     if (more > relay->options.simultaneous - relay->workers) {
         more = relay->options.simultaneous - relay->workers;
@@ -149,35 +155,56 @@ static void lane_release(svl_relay_t *relay, svl_relay_lane_t *lane)
     svl_relay_queue_ready(relay, lane);
 }
 
-static void fly(svl_relay_t *relay, svl_relay_sender_t *sender)
+static void flights_add(svl_relay_flights_t *flights, svl_relay_sender_t *sender)
 {
     sender->next = NULL;
-    if (relay->flights_tail) {
-        relay->flights_tail->next = sender;
+    if (flights->tail) {
+        flights->tail->next = sender;
     }
     else {
-        relay->flights = sender;
+        flights->head = sender;
     }
-    relay->flights_tail = sender;
-    relay->flying++;
+    flights->tail = sender;
+    flights->count++;
 }
 
-svl_relay_sender_t *svl_relay_work_flight(svl_relay_t *relay)
+svl_relay_sender_t *svl_relay_work_flight(svl_relay_flights_t *flights)
 {
-    svl_relay_sender_t *sender = relay->flights;
+    svl_relay_sender_t *sender = flights->head;
     if (sender) {
-        relay->flights = sender->next;
-        relay->flights_tail = relay->flights ? relay->flights_tail : NULL;
-        relay->flying--;
+        flights->head = sender->next;
+        flights->tail = flights->head ? flights->tail : NULL;
+        flights->count--;
     }
     return sender;
+}
+
+/* What waits behind it goes out when it has ended. */
+static void fly(svl_relay_t *relay, svl_relay_sender_t *sender)
+{
+    int cruises = sender->calls && sender->exchange.sent && !sender->lane->queue.head
+                  && svl_transport_monotonic() - sender->begun < CRUISE
+                  && svl_alarm_set(relay->alarm, LOOK_AFTER) == APR_SUCCESS;
+    flights_add(cruises ? &relay->cruising : &relay->flights, sender);
+}
+
+void svl_relay_work_hurry(svl_relay_t *relay)
+{
+    for (svl_relay_sender_t *sender; (sender = svl_relay_work_flight(&relay->cruising)) != NULL;) {
+        flights_add(&relay->flights, sender);
+    }
+}
+
+static int next_lives(const svl_relay_t *relay)
+{
+    return !relay->stopping && relay->ready && svl_peer_living(relay->ready->peer->state);
 }
 
 /* Whose peer is down is left to a worker: the next node may have to be asked first. */
 void svl_relay_work_begin(svl_relay_t *relay, int most)
 {
-    for (; most > 0 && !relay->stopping && relay->ready && svl_peer_living(relay->ready->peer->state)
-           && relay->busy < relay->options.simultaneous;
+    for (;
+         most > 0 && relay->flights.count < SVL_RELAY_INLINE && next_lives(relay) && relay->busy < relay->options.simultaneous;
          most--) {
         svl_relay_sender_t *sender = svl_relay_sender_take(relay);
         if (!sender) {
@@ -203,9 +230,7 @@ void svl_relay_work_begin(svl_relay_t *relay, int most)
 /* With the mutex, which it gives up while it waits. */
 static void end(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_batch_t **finished)
 {
-    int more = svl_relay_work_count(relay, relay->options.simultaneous);
     svl_relay_unlock(relay);
-    svl_relay_work_start(relay, more);
     svl_relay_send_end(relay, sender);
     svl_relay_lock(relay);
     if (sender->attempt.last) {
@@ -216,15 +241,21 @@ static void end(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_batch_
     svl_relay_sender_rest(relay, sender);
 }
 
-/* A peer that was found down meanwhile, by another child or by asking ahead: perhaps after a while, so the next ones are asked now. */
-static void pass_by(svl_relay_t *relay, svl_relay_lane_t *lane, svl_relay_sender_t *sender, svl_relay_batch_t **finished)
+/* With the mutex, which it gives up meanwhile: before a worker waits, others have to see to the rest. */
+static void help(svl_relay_t *relay)
 {
     int more = svl_relay_work_count(relay, relay->options.simultaneous);
-    sender->lane = lane;
-    svl_relay_queue_take(lane, 1, &sender->taken);
     svl_relay_unlock(relay);
     svl_relay_work_start(relay, more);
     svl_relay_lock(relay);
+}
+
+/* A peer that was found down meanwhile, by another child or by asking ahead: perhaps after a while, so the next ones are asked now. */
+static void pass_by(svl_relay_t *relay, svl_relay_lane_t *lane, svl_relay_sender_t *sender, svl_relay_batch_t **finished)
+{
+    sender->lane = lane;
+    svl_relay_queue_take(lane, 1, &sender->taken);
+    help(relay);
     move_on(relay, sender, sender->taken.head != NULL, finished);
     svl_relay_sender_rest(relay, sender);
 }
@@ -234,14 +265,21 @@ static int work_once(svl_relay_t *relay, svl_relay_batch_t **finished)
 {
     svl_relay_sender_t *sender;
     distribute(relay, finished);
-    svl_relay_work_begin(relay, SVL_RELAY_INLINE);
-    sender = svl_relay_work_flight(relay);
+    svl_relay_work_begin(relay, relay->options.simultaneous);
+    sender = svl_relay_work_flight(&relay->flights);
+    relay->looking--;
     if (sender) {
-        relay->looking--;
+        help(relay);
+    }
+    else if (next_lives(relay)) { /* it can be begun when another has ended, which most likely was answered */
+        sender = svl_relay_work_flight(&relay->cruising);
+    }
+    if (sender) {
         end(relay, sender, finished);
         relay->looking++;
         return 1;
     }
+    relay->looking++;
     /* It was not begun, so its peer is down, even if another child found it up since. */
     if (!relay->stopping && relay->ready && relay->busy < relay->options.simultaneous) {
         sender = svl_relay_sender_take(relay);
@@ -253,6 +291,45 @@ static int work_once(svl_relay_t *relay, svl_relay_batch_t **finished)
         return 1;
     }
     return *finished != NULL;
+}
+
+/* What failed, or took long, may take asking others, which is a worker's. */
+static int is_quick(const svl_relay_t *relay, const svl_relay_sender_t *sender)
+{
+    const svl_transport_exchange_t *exchange = &sender->exchange;
+    return exchange->result == SVL_TRANSPORT_ANSWERED && exchange->took < relay->options.probe_timeout / 4;
+}
+
+void svl_relay_work_alarm(void *baton)
+{
+    svl_relay_t *relay = baton;
+    svl_relay_batch_t *finished = NULL;
+    int more;
+    svl_relay_lock(relay);
+    relay->guests++;
+    for (int left = relay->cruising.count; left > 0 && relay->cruising.head && !relay->stopping; left--) {
+        svl_relay_sender_t *sender = svl_relay_work_flight(&relay->cruising);
+        int ended;
+        svl_relay_unlock(relay);
+        ended = relay->options.transport->ended(sender->lane->client);
+        svl_relay_lock(relay);
+        if (!ended) {
+            fly(relay, sender);
+        }
+        else if (is_quick(relay, sender)) {
+            end(relay, sender, &finished);
+        }
+        else {
+            flights_add(&relay->flights, sender);
+        }
+    }
+    svl_relay_work_begin(relay, relay->options.simultaneous);
+    more = relay->stopping ? 0 : svl_relay_work_count(relay, relay->options.simultaneous);
+    relay->guests--;
+    apr_thread_cond_signal(relay->left);
+    svl_relay_unlock(relay);
+    svl_relay_work_start(relay, more);
+    svl_relay_queue_finish(relay, finished);
 }
 
 /* One worker's turn: until nothing is ready. */

@@ -53,6 +53,7 @@ typedef struct svl_transport_exchange_t {
     apr_pool_t *pool;                       /**< for what comes back */
 
     svl_transport_result_e result;
+    int sent;                               /**< of begin: nonzero when all of it went out, so that only the answer is missing */
     const char *error;                      /**< words, when not answered */
     int status;                             /**< of HTTP, when answered */
     const char *response_id, *response_timestamp, *response_signature; /**< NULL when absent */
@@ -76,6 +77,8 @@ typedef struct svl_transport_t {
     /** Begins all exchanges, and goes on with them as far as that needs no waiting.  No redirects, no proxy, no Expect header,
      * http and https only, certificates and host names always verified, decompression off. */
     void (*begin)(svl_transport_client_t *client, svl_transport_exchange_t **exchanges, int count);
+    /** Goes on as far as that needs no waiting, in any thread.  @return nonzero when finish will not wait */
+    int (*ended)(svl_transport_client_t *client);
     /** Returns when each exchange that was begun has ended or timed out.  Another thread may do this than began them. */
     void (*finish)(svl_transport_client_t *client);
     /** From any thread: ends a running finish at once, and every later one, with SVL_TRANSPORT_ABORTED. */
