@@ -3,6 +3,7 @@
 
 #include <http_log.h>
 
+#include "links.h"
 #include "run.h"
 #include "sync.h"
 
@@ -48,6 +49,7 @@ void svl_drain(const apr_array_header_t *runtimes, apr_time_t deadline)
     }
     for (int i = 0; i < svl_runtimes_count(runtimes); i++) {
         svl_runtime_t *runtime = svl_runtimes_at(runtimes, i);
+        tell_left(runtime, svl_links_stop(runtime->links, deadline - SVL_DRAIN_ABORT), "link");
         tell_left(runtime, svl_sync_stop(runtime->sync, deadline - SVL_DRAIN_ABORT), "sync");
         tell_left(runtime, svl_runs_stop(runtime->runs, deadline - SVL_DRAIN_ABORT), "run");
     }

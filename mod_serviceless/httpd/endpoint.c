@@ -14,6 +14,7 @@
 #include "children.h"
 #include "gather.h"
 #include "invoke.h"
+#include "links.h"
 #include "missing.h"
 #include "receive.h"
 #include "reply.h"
@@ -89,6 +90,11 @@ static void take_headers(svl_exchange_t *exchange)
     exchange->headers.timestamp = apr_table_get(in, "webhook-timestamp");
     exchange->headers.signature = apr_table_get(in, "webhook-signature");
     exchange->named = apr_table_get(in, "webhook-key");
+    svl_endpoint_identify(exchange);
+}
+
+void svl_endpoint_identify(svl_exchange_t *exchange)
+{
     if (exchange->headers.id && svl_name_is_id(exchange->headers.id, strlen(exchange->headers.id))) {
         exchange->id = exchange->headers.id;
     }
@@ -100,23 +106,23 @@ static void tell_missing(const svl_exchange_t *exchange, svl_fault_t *fault)
     if (fault->reason == SVL_REASON_SIGNATURE && svl_ring_lacks(exchange->node->ring, exchange->named)) {
         svl_missing_note(exchange->node, exchange->named, apr_time_now());
         fault->detail =
-            apr_psprintf(exchange->r->pool,
+            apr_psprintf(exchange->pool,
                          "%s; its sender says the key with fingerprint %s did, which this node's key file lacks: see "
                          "docs/keys.md",
                          fault->detail, exchange->named);
     }
 }
 
-static apr_status_t verify(svl_exchange_t *exchange, svl_fault_t *fault)
+apr_status_t svl_endpoint_verify(svl_exchange_t *exchange, svl_fault_t *fault)
 {
     const svl_node_t *node = exchange->node;
     svl_signer_t *signer = svl_runtime_take_signer(exchange->runtime);
     apr_status_t rv;
     if (!signer) {
-        return svl_fault_set(fault, SVL_REASON_STORE_FAILED, exchange->r->pool, NULL);
+        return svl_fault_set(fault, SVL_REASON_STORE_FAILED, exchange->pool, NULL);
     }
     rv = svl_sign_verify(signer, &exchange->headers, NULL, exchange->body, exchange->length, apr_time_sec(apr_time_now()),
-                         apr_time_sec(node->tolerance), &exchange->key, fault, exchange->r->pool);
+                         apr_time_sec(node->tolerance), &exchange->key, fault, exchange->pool);
     svl_runtime_give_signer(exchange->runtime, signer);
     if (rv != APR_SUCCESS) {
         exchange->key = NULL;
@@ -130,16 +136,16 @@ static apr_status_t verify_django(svl_exchange_t *exchange, svl_fault_t *fault)
 {
     const svl_node_t *node = exchange->node;
     if (exchange->headers.id || exchange->headers.timestamp || exchange->headers.signature) {
-        return svl_fault_set(fault, SVL_REASON_HEADER, exchange->r->pool, "a token came with the headers of a signature");
+        return svl_fault_set(fault, SVL_REASON_HEADER, exchange->pool, "a token came with the headers of a signature");
     }
     return svl_django_open(node->ring, exchange->body, exchange->length, apr_time_sec(apr_time_now()),
                            apr_time_sec(node->tolerance), node->max_body, &exchange->key, &exchange->body, &exchange->length,
-                           fault, exchange->r->pool);
+                           fault, exchange->pool);
 }
 
 static int client_call(svl_exchange_t *exchange)
 {
-    apr_pool_t *p = exchange->r->pool;
+    apr_pool_t *p = exchange->pool;
     svl_call_request_t *request;
     svl_fault_t fault = {SVL_REASON_NONE, NULL};
     svl_gathered_t all;
@@ -181,6 +187,9 @@ static int node_message(const svl_exchange_t *exchange)
     if (svl_receive(exchange, &answer, &fault) != APR_SUCCESS) {
         return svl_reply_refuse(exchange, &fault);
     }
+    if (answer.status == HTTP_ACCEPTED && svl_links_take(exchange)) {
+        return OK;
+    }
     return svl_reply_send(exchange, answer.status, answer.type, answer.body, answer.length);
 }
 
@@ -206,7 +215,7 @@ static int answer(svl_exchange_t *exchange, kind_e kind)
     if (exchange->runtime->guarded) {
         svl_guard_enter(&before);
     }
-    if ((kind == KIND_DJANGO ? verify_django(exchange, &fault) : verify(exchange, &fault)) != APR_SUCCESS) {
+    if ((kind == KIND_DJANGO ? verify_django(exchange, &fault) : svl_endpoint_verify(exchange, &fault)) != APR_SUCCESS) {
         status = svl_reply_refuse(exchange, &fault);
     }
     else {
@@ -221,7 +230,7 @@ static int answer(svl_exchange_t *exchange, kind_e kind)
 int svl_endpoint_handler(request_rec *r)
 {
     svl_fault_t fault = {SVL_REASON_NONE, NULL};
-    svl_exchange_t exchange = {.r = r};
+    svl_exchange_t exchange = {.r = r, .pool = r->pool};
     apr_size_t limit;
     kind_e kind = KIND_NONE;
     if (!r->handler || strcmp(r->handler, HANDLER) != 0 || r->main || r->prev) {

@@ -8,7 +8,15 @@
 
 #include <httpd.h>
 
+#include "reply.h"
+
 /** The content handler; declines every handler name but "serviceless", and whatever is not a client's own request. */
 int svl_endpoint_handler(request_rec *r);
+
+/** Takes the id from the headers, if it fits the grammar. */
+void svl_endpoint_identify(svl_exchange_t *exchange);
+
+/** Verifies headers and body.  @return APR_SUCCESS with the exchange's key, or SVL_EREFUSED */
+apr_status_t svl_endpoint_verify(svl_exchange_t *exchange, svl_fault_t *fault);
 
 #endif

@@ -233,7 +233,7 @@ static int make_messages(const round_t *round, svl_transport_exchange_t *exchang
     body[first + round->length] = '\n';
     for (apr_uint32_t i = 0; i < round->set->ring.count; i++) {
         const svl_member_t *member = &node->members[round->set->ring.nodes[i]];
-        if (svl_signed_make(&exchanges[i], signer, member->endpoint, body, first + round->length + 1, round->pool)
+        if (svl_signed_make(&exchanges[i], signer, member->endpoint, "", body, first + round->length + 1, round->pool)
             != APR_SUCCESS) {
             return 0;
         }

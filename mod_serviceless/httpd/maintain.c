@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <ap_mpm.h>
 #include <apr_portable.h>
 #include <apr_thread_proc.h>
 #include <http_log.h>
@@ -18,6 +19,7 @@
 #include "children.h"
 #include "drain.h"
 #include "gather.h"
+#include "links.h"
 #include "place.h"
 #include "recover.h"
 #include "retain.h"
@@ -177,6 +179,7 @@ static void stop_soon(void)
     svl_place_leave();
     svl_children_leave();
     for (int i = 0; i < svl_runtimes_count(child.runtimes); i++) {
+        svl_links_leave(svl_runtimes_at(child.runtimes, i)->links);
         svl_runs_leave(svl_runtimes_at(child.runtimes, i)->runs, time_of(&child.give_up));
         svl_relay_abort_probes(svl_runtimes_at(child.runtimes, i)->relay);
         /* The MPM closes their clients' connections, so nobody waits for the answers. */
@@ -223,13 +226,25 @@ static void wait_for_turn(void)
     }
 }
 
+/* A child that ends gracefully may have requests to answer for hours; messages are for those that replace it. */
+static void leave_links(void)
+{
+    for (int i = 0; i < svl_runtimes_count(child.runtimes); i++) {
+        svl_links_leave(svl_runtimes_at(child.runtimes, i)->links);
+    }
+}
+
 static void turn(int *leads)
 {
+    int state;
     if (time_of(&child.give_up)) {
         /* No probe, nor anything else that opens a file: the worker MPM closes connections that its threads still wait for, and a
          * thread that found another file under that number would wait on. */
         check_give_up();
         return;
+    }
+    if (ap_mpm_query(AP_MPMQ_MPM_STATE, &state) == APR_SUCCESS && state == AP_MPMQ_STOPPING) {
+        leave_links();
     }
     svl_runtime_again();
     svl_children_turn();

@@ -13,6 +13,7 @@
 
 #include "builtin.h"
 #include "registry.h"
+#include "links.h"
 #include "run.h"
 #include "shared.h"
 
@@ -46,7 +47,7 @@ void svl_prepare_store_options(svl_store_options_t *options, const svl_node_t *n
     ap_mpm_query(AP_MPMQ_HARD_LIMIT_THREADS, &threads);
     ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded);
     threads = threads > 0 ? threads : 1;
-    readers = 2 * (apr_uint64_t)children * (apr_uint64_t)(threads + node->simultaneous + SVL_RUN_THREADS + 1);
+    readers = 2 * (apr_uint64_t)children * (apr_uint64_t)(threads + node->simultaneous + SVL_RUN_THREADS + SVL_LINKS_MAX + 2);
     memset(options, 0, sizeof(*options));
     options->directory = node->directory;
     options->node = node->name;

@@ -146,7 +146,7 @@ static apr_status_t check_message(const svl_exchange_t *exchange, const svl_mess
                                   svl_fault_t *fault)
 {
     const svl_node_t *node = exchange->node;
-    apr_pool_t *p = exchange->r->pool;
+    apr_pool_t *p = exchange->pool;
     apr_time_t now = apr_time_now();
     *from = svl_receipt_member(node, message->from);
     if (*from == node->count || *from == node->self) {
@@ -230,7 +230,7 @@ apr_status_t svl_receive_calls(svl_runtime_t *runtime, const request_rec *r, con
 
 apr_status_t svl_receive(const svl_exchange_t *exchange, svl_receive_answer_t *answer, svl_fault_t *fault)
 {
-    apr_pool_t *p = exchange->r->pool;
+    apr_pool_t *p = exchange->pool;
     svl_message_t *message;
     svl_message_ack_t ack;
     apr_uint32_t from, fresh;

@@ -48,7 +48,7 @@ static void tell_accepted(svl_runtime_t *runtime, const svl_call_line_t *call, a
 static void tell(const svl_exchange_t *exchange, const svl_message_line_t *line, const svl_message_ack_t *ack, apr_time_t until,
                  svl_outcome_t *outcome)
 {
-    apr_pool_t *p = exchange->r->pool;
+    apr_pool_t *p = exchange->pool;
     svl_call_line_t *call = NULL;
     if (ack->calls && ack->calls->nelts) {
         const svl_message_refusal_t *refusal = &APR_ARRAY_IDX(ack->calls, 0, svl_message_refusal_t);
@@ -70,11 +70,11 @@ apr_status_t svl_receive_outcome(const svl_exchange_t *exchange, const svl_messa
     apr_uint32_t fresh;
     int waits = svl_await_enter(exchange->runtime);
     apr_status_t rv =
-        svl_receive_calls(exchange->runtime, exchange->r, exchange->id, message, &ack, &fresh, fault, exchange->r->pool);
+        svl_receive_calls(exchange->runtime, exchange->r, exchange->id, message, &ack, &fresh, fault, exchange->pool);
     if (rv == APR_SUCCESS) {
         tell(exchange, &APR_ARRAY_IDX(group->calls, 0, svl_message_line_t), &ack, waits ? until : 0, &outcome);
         *answer = (svl_receive_answer_t){.status = HTTP_OK, .type = "application/json"};
-        answer->body = svl_outcome_write(&outcome, exchange->r->pool, &answer->length);
+        answer->body = svl_outcome_write(&outcome, exchange->pool, &answer->length);
     }
     if (waits) {
         svl_await_leave(exchange->runtime);

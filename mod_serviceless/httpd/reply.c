@@ -39,11 +39,10 @@ static int send_bytes(const svl_exchange_t *exchange, int status, const char *ty
 }
 
 /* Signed by the key that peers take acknowledgements from and, so that a client with another key can check its answer, by the request's. */
-static apr_status_t sign(const svl_exchange_t *exchange, const char *body, apr_size_t length)
+apr_status_t svl_reply_sign(const svl_exchange_t *exchange, const char *body, apr_size_t length, svl_reply_signature_t *made)
 {
-    request_rec *r = exchange->r;
     const svl_key_t *signing = exchange->node->ring->signer;
-    const char *id = apr_pstrcat(r->pool, exchange->id, ":", exchange->node->name, NULL);
+    const char *id = apr_pstrcat(exchange->pool, exchange->id, ":", exchange->node->name, NULL);
     apr_int64_t now = apr_time_sec(apr_time_now());
     char first[SVL_SIGN_HEADER_MAX], second[SVL_SIGN_HEADER_MAX] = "";
     svl_signer_t *signer = svl_runtime_take_signer(exchange->runtime);
@@ -55,13 +54,25 @@ static apr_status_t sign(const svl_exchange_t *exchange, const char *body, apr_s
         svl_runtime_give_signer(exchange->runtime, signer);
     }
     if (rv != APR_SUCCESS) {
-        ap_log_rerror(APLOG_MARK, APLOG_ERR, rv, r, SVLNO(0150) "the answer to %s could not be signed", exchange->id);
+        ap_log_error(APLOG_MARK, APLOG_ERR, rv, exchange->node->server, SVLNO(0150) "the answer to %s could not be signed",
+                     exchange->id);
         return rv;
     }
-    apr_table_setn(r->headers_out, "webhook-id", id);
-    apr_table_setn(r->headers_out, "webhook-timestamp", apr_psprintf(r->pool, "%" APR_INT64_T_FMT, now));
-    apr_table_setn(r->headers_out, "webhook-signature", apr_pstrcat(r->pool, first, *second ? " " : "", second, NULL));
+    made->id = id;
+    made->timestamp = apr_psprintf(exchange->pool, "%" APR_INT64_T_FMT, now);
+    made->signature = apr_pstrcat(exchange->pool, first, *second ? " " : "", second, NULL);
     return APR_SUCCESS;
+}
+
+static void sign(const svl_exchange_t *exchange, const char *body, apr_size_t length)
+{
+    apr_table_t *out = exchange->r->headers_out;
+    svl_reply_signature_t made;
+    if (svl_reply_sign(exchange, body, length, &made) == APR_SUCCESS) {
+        apr_table_setn(out, "webhook-id", made.id);
+        apr_table_setn(out, "webhook-timestamp", made.timestamp);
+        apr_table_setn(out, "webhook-signature", made.signature);
+    }
 }
 
 int svl_reply_send(const svl_exchange_t *exchange, int status, const char *type, const char *body, apr_size_t length)

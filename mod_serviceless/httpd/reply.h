@@ -10,7 +10,8 @@
 
 /** What the endpoint knows of a request so far. */
 typedef struct svl_exchange_t {
-    request_rec *r;
+    request_rec *r;          /**< NULL: it came over a link */
+    apr_pool_t *pool;        /**< of the request, or of the message */
     svl_node_t *node;
     svl_runtime_t *runtime;  /**< NULL: this child could not open the log */
     svl_sign_headers_t headers; /**< as they came, before trailers could be merged in */
@@ -20,6 +21,14 @@ typedef struct svl_exchange_t {
     const char *body;        /**< of a token, once it is verified: the JSON in it */
     apr_size_t length;
 } svl_exchange_t;
+
+/** What an answer is signed with, as headers have it. */
+typedef struct svl_reply_signature_t {
+    const char *id, *timestamp, *signature;
+} svl_reply_signature_t;
+
+/** @return APR_SUCCESS, or why it could not be signed, which is logged */
+apr_status_t svl_reply_sign(const svl_exchange_t *exchange, const char *body, apr_size_t length, svl_reply_signature_t *made);
 
 /** Sends a signed answer.  @param type NULL: an answer without a body  @return OK */
 int svl_reply_send(const svl_exchange_t *exchange, int status, const char *type, const char *body, apr_size_t length);

@@ -12,6 +12,7 @@
 #include "await.h"
 #include "children.h"
 #include "gather.h"
+#include "links.h"
 #include "maintain.h"
 #include "prepare.h"
 #include "run.h"
@@ -90,6 +91,7 @@ static apr_status_t open_node(svl_runtime_t *runtime, apr_pool_t *p)
         .look = node->sync_interval > 0 ? node->sync_interval : LOOK_WITHOUT_SYNC,
         .transport = &svl_curl_transport,
         .http = &node->http,
+        .links = node->links,
         .ring = node->ring,
         .store = runtime->store,
         .log = &node->log,
@@ -111,6 +113,9 @@ static apr_status_t open_node(svl_runtime_t *runtime, apr_pool_t *p)
     }
     if (rv == APR_SUCCESS) {
         rv = svl_sync_create(&runtime->sync, runtime, p);
+    }
+    if (rv == APR_SUCCESS) {
+        rv = svl_links_create(&runtime->links, runtime, p);
     }
     if (rv == APR_SUCCESS) {
         rv = apr_thread_mutex_create(&runtime->signers_lock, APR_THREAD_MUTEX_DEFAULT, p);

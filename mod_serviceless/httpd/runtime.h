@@ -14,6 +14,7 @@
 
 struct svl_children_t;
 struct svl_kept_t;
+struct svl_links_t;
 struct svl_runs_t;
 struct svl_sync_t;
 typedef struct svl_await_t svl_await_t;
@@ -27,6 +28,7 @@ typedef struct svl_runtime_t {
     struct svl_children_t *children;
     struct svl_kept_t *kept;
     struct svl_sync_t *sync;
+    struct svl_links_t *links;
     svl_await_t *await;           /**< who waits for outcomes (await.h) */
     svl_gather_t *gather;         /**< what other nodes are asked for them with (gather.h) */
     int asynchronous;             /**< the MPM keeps idle connections without a worker */

@@ -31,7 +31,7 @@
 #define SPARE_PEERS 256
 #define SPARE_FUNCTIONS 256
 #define RETAINED_KEY                                                                                                           \
-    "serviceless-shared-3" /* another number with each change of the layout: it outlives an upgrade of the module */
+    "serviceless-shared-4" /* another number with each change of the layout: it outlives an upgrade of the module */
 #define RETAINED_TOLD "serviceless-told"
 
 APLOG_USE_MODULE(serviceless);

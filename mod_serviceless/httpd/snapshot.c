@@ -74,6 +74,7 @@ static void read_peers(svl_snapshot_t *snapshot, const svl_node_t *node, apr_poo
         to->last_ok = SVL_READ(from->last_ok);
         to->clock_offset = SVL_READ(from->clock_offset);
         to->calls = SVL_READ(from->calls);
+        to->links = SVL_READ(from->links);
         for (int j = 0; j < SVL_PEER_RESULTS; j++) {
             to->relays[j] = SVL_READ(from->relays[j]);
         }

@@ -33,6 +33,7 @@ typedef struct svl_snapshot_peer_t {
     apr_int64_t clock_offset; /**< microseconds */
     apr_uint64_t relays[SVL_PEER_RESULTS];
     apr_uint64_t calls; /**< acknowledged */
+    apr_uint64_t links; /**< that it gave */
     apr_uint64_t syncs[SVL_PEER_SYNCS];
     apr_uint64_t lag;
     svl_snapshot_histogram_t seconds;

@@ -140,6 +140,7 @@ static json_t *member_of(const svl_snapshot_peer_t *peer, apr_pool_t *p)
     set(object, "clock_offset_ms", peer->last_ok ? json_real((double)peer->clock_offset / 1000) : json_null());
     set(object, "lag_calls", was_compared(peer) ? json_integer((json_int_t)peer->lag) : json_null());
     set_number(object, "calls", peer->calls);
+    set_number(object, "links", peer->links);
     set(object, "relays", relays);
     set(object, "syncs", syncs_of(peer, 1));
     set(object, "seconds", histogram_of(&peer->seconds, p));

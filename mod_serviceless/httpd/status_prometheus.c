@@ -41,6 +41,13 @@ static void relays(const svl_snapshot_t *snapshot, request_rec *r)
             }
         }
     }
+    family(r, "serviceless_links_total", "counter", "Connections to peers that were upgraded.");
+    for (apr_uint32_t i = 0; i < snapshot->node->count; i++) {
+        if (!snapshot->peers[i].self) {
+            ap_rprintf(r, "serviceless_links_total{peer=\"%s\"} %" APR_UINT64_T_FMT "\n", snapshot->peers[i].member->name,
+                       snapshot->peers[i].links);
+        }
+    }
     family(r, "serviceless_peer_up", "gauge", "1: calls are relayed to the peer; 0: it is skipped.");
     for (apr_uint32_t i = 0; i < snapshot->node->count; i++) {
         if (!snapshot->peers[i].self) {

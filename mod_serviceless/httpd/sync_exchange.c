@@ -77,7 +77,7 @@ static svl_peer_sync_e post(dialog_t *dialog, const char *body, apr_size_t lengt
     svl_transport_exchange_t *only = exchange;
     const char *words;
     svl_peer_result_e result;
-    apr_status_t rv = svl_signed_make(exchange, dialog->sync->signer, member->endpoint, body, length, p);
+    apr_status_t rv = svl_signed_make(exchange, dialog->sync->signer, member->endpoint, "", body, length, p);
     if (rv != APR_SUCCESS) {
         return failed(dialog, "the message cannot be signed");
     }

@@ -134,7 +134,8 @@ static apr_status_t fill(svl_crew_t *crew)
     return crew->count ? APR_SUCCESS : crew->why;
 }
 
-apr_status_t svl_crew_ask(svl_crew_t *crew)
+/* @param at_once nonzero: not behind others' turns */
+static apr_status_t ask(svl_crew_t *crew, int at_once)
 {
     apr_status_t rv = APR_SUCCESS;
     member_t *member;
@@ -149,6 +150,9 @@ apr_status_t svl_crew_ask(svl_crew_t *crew)
     else {
         crew->asked++;
         rv = fill(crew);
+        if (rv == APR_SUCCESS && at_once && crew->asked > crew->starting) {
+            rv = crew->why != APR_SUCCESS ? crew->why : APR_EAGAIN;
+        }
         crew->asked -= rv != APR_SUCCESS;
     }
     apr_thread_mutex_unlock(crew->lock);
@@ -157,6 +161,16 @@ apr_status_t svl_crew_ask(svl_crew_t *crew)
     }
     svl_guard_leave(&before);
     return rv;
+}
+
+apr_status_t svl_crew_ask(svl_crew_t *crew)
+{
+    return ask(crew, 0);
+}
+
+apr_status_t svl_crew_ask_at_once(svl_crew_t *crew)
+{
+    return ask(crew, 1);
 }
 
 void svl_crew_poke(svl_crew_t *crew)

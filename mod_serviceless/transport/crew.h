@@ -31,6 +31,9 @@ apr_status_t svl_crew_create(svl_crew_t **crew, int most, svl_crew_work_t *work,
  */
 apr_status_t svl_crew_ask(svl_crew_t *crew);
 
+/** @brief Likewise, but there is no turn that would have to wait for another one's end.  @return APR_SUCCESS, or why there is none */
+apr_status_t svl_crew_ask_at_once(svl_crew_t *crew);
+
 /** @brief Tries to start the threads that turns were asked for and could not be started.  The maintenance thread calls it each second. */
 void svl_crew_poke(svl_crew_t *crew);
 

@@ -3,7 +3,6 @@
 
 #include <curl/curl.h>
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -250,7 +249,8 @@ static void exchange_end(handle_t *handle, CURLcode code)
 {
     svl_transport_exchange_t *exchange = handle->exchange;
     curl_off_t took = 0;
-    long status = 0, error = 0;
+    long status = 0, error = 0, port = 0;
+    char *address = NULL;
     curl_easy_getinfo(handle->easy, CURLINFO_OS_ERRNO, &error);
     exchange->result = result_of(handle, code, error);
     curl_easy_getinfo(handle->easy, CURLINFO_TOTAL_TIME_T, &took);
@@ -259,6 +259,11 @@ static void exchange_end(handle_t *handle, CURLcode code)
         curl_easy_getinfo(handle->easy, CURLINFO_RESPONSE_CODE, &status);
         exchange->status = status > 0 && status <= 999 ? (int)status : 0; /* libcurl reads any number of digits */
         exchange->error = NULL;
+        if (curl_easy_getinfo(handle->easy, CURLINFO_PRIMARY_IP, &address) == CURLE_OK && address) {
+            apr_cpystrn(exchange->address, address, sizeof(exchange->address));
+        }
+        curl_easy_getinfo(handle->easy, CURLINFO_PRIMARY_PORT, &port);
+        exchange->port = (int)port;
         exchange->response_id = response_header(handle, "webhook-id");
         exchange->response_timestamp = response_header(handle, "webhook-timestamp");
         exchange->response_signature = response_header(handle, "webhook-signature");
@@ -291,9 +296,7 @@ static void client_begin(svl_transport_client_t *client, svl_transport_exchange_
     for (int i = 0; i < count; i++) {
         svl_transport_exchange_t *exchange = exchanges[i];
         handle_t *handle = handle_make(client);
-        memset(&exchange->result, 0, sizeof(*exchange) - offsetof(svl_transport_exchange_t, result)); /* of an earlier use */
-        exchange->result = SVL_TRANSPORT_LOCAL; /* until it is under way */
-        exchange->error = "aborted, or libcurl failed";
+        svl_transport_exchange_reset(exchange);
         if (handle) {
             handle->next = client->used;
             client->used = handle;

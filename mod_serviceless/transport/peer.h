@@ -61,6 +61,7 @@ typedef struct svl_peer_state_t {
     apr_int64_t last_ok;      /**< last acknowledgement */
     apr_uint64_t relays[SVL_PEER_RESULTS]; /**< requests by result */
     apr_uint64_t calls;       /**< calls acknowledged */
+    apr_uint64_t links;       /**< links that it gave (link.h) */
     apr_int64_t clock_offset; /**< microseconds that its signed timestamps are ahead of ours, last seen */
     apr_int64_t steady_offset; /**< and ahead of svl_transport_monotonic, … */
     apr_int64_t steady_heard;  /**< … whose time it was then; 0: never */

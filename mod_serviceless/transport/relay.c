@@ -148,6 +148,7 @@ static void abort_clients(svl_relay_t *relay)
     for (apr_uint32_t i = 0; i < relay->options.count; i++) {
         if (relay->lanes[i].client) {
             relay->options.transport->abort(relay->lanes[i].client);
+            svl_link_abort(relay->lanes[i].link);
         }
     }
     for (svl_relay_sender_t *sender = relay->senders; sender; sender = sender->also) {

@@ -50,6 +50,7 @@ typedef struct svl_relay_options_t {
     apr_interval_time_t look;      /**< how long after an acknowledgement its peer must live still; 0: nothing is watched */
     const svl_transport_t *transport;
     const svl_transport_options_t *http;
+    int links;                     /**< nonzero: peers are asked for links (link.h) */
     const svl_ring_t *ring;
     svl_store_t *store;
     const svl_log_t *log;

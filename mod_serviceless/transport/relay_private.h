@@ -20,6 +20,7 @@
 #include "../core/message.h"
 #include "alarm.h"
 #include "crew.h"
+#include "link.h"
 #include "relay.h"
 
 #define SVL_RELAY_REST_MAX 900     /**< names in one relay line: at full length just below SVL_MESSAGE_SLACK */
@@ -88,6 +89,8 @@ typedef struct svl_relay_lane_t {
     int ready;                      /**< waits for a worker */
     apr_pool_t *pool;               /**< of client */
     svl_transport_client_t *client; /**< NULL until needed */
+    svl_link_t *link;               /**< likewise; with client */
+    apr_time_t link_next;           /**< not before that time (monotonic) the peer is asked for a link */
     apr_time_t logged;              /**< atomic; when a line about its refusals was last written */
     svl_relay_watches_t watched;
     svl_peer_result_e answer;       /**< the maintenance thread's: how it answered a probe; SVL_PEER_SKIPPED: it was not asked */
@@ -118,6 +121,7 @@ typedef struct svl_relay_sender_t {
     svl_relay_lane_t *lane;          /**< where to */
     svl_relay_list_t taken;          /**< what */
     apr_uint32_t calls;              /**< of the message; 0: nothing was sent */
+    int linked;                      /**< nonzero: over the lane's link */
     apr_time_t begun;                /**< monotonic */
     svl_transport_exchange_t exchange;
     svl_relay_attempt_t attempt;
@@ -186,8 +190,14 @@ void svl_relay_queue_forget(svl_relay_t *relay);
 /* relay_send.c; without the mutex */
 /** Makes a message of what was taken, signs it, and sends what can be sent without waiting. */
 void svl_relay_send_begin(svl_relay_t *relay, svl_relay_sender_t *sender);
+/** Goes on without waiting.  @return nonzero when it has ended, somehow */
+int svl_relay_send_ended(svl_relay_t *relay, svl_relay_sender_t *sender);
 /** Waits for the answer.  The sender's attempt says how it ended. */
 void svl_relay_send_end(svl_relay_t *relay, svl_relay_sender_t *sender);
+/** With the mutex.  @return nonzero when svl_relay_send_link is to be called after the next message */
+int svl_relay_send_wants_link(const svl_relay_t *relay, const svl_relay_lane_t *lane);
+/** Asks the peer for a link, which waits for it. */
+void svl_relay_send_link(svl_relay_t *relay, svl_relay_sender_t *sender);
 /** Signs @a body afresh.  @return APR_SUCCESS, or why not */
 apr_status_t svl_relay_send_sign(svl_relay_sender_t *sender, const svl_relay_peer_t *peer, const char *body,
                                  apr_size_t length, svl_transport_exchange_t *exchange);

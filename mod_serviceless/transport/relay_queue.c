@@ -279,7 +279,7 @@ void svl_relay_queue_forget(svl_relay_t *relay)
     relay->outbox_tail = NULL;
     svl_relay_work_hurry(relay);
     for (svl_relay_sender_t *sender; (sender = svl_relay_work_flight(&relay->flights)) != NULL;) {
-        if (sender->calls) {
+        if (sender->calls && !sender->linked) {
             relay->options.transport->finish(sender->lane->client); /* it is aborted, so this does not wait */
         }
         svl_relay_queue_abandon(&sender->taken, &finished);

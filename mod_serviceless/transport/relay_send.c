@@ -9,7 +9,9 @@
 #include "../core/name.h"
 #include "signed.h"
 
-#define WORDS_MAX 200 /* bytes of a peer's words that go to the log */
+#define WORDS_MAX 200                    /* bytes of a peer's words that go to the log */
+#define LINK_AGAIN apr_time_from_sec(60) /* before a peer is asked again that gave no link, or none that works */
+#define LINK_REST apr_time_from_sec(1)   /* before one is asked for in the place of one that ended */
 
 /* A message that grows in the sender's buffer. */
 typedef struct message_t {
@@ -124,7 +126,7 @@ static apr_status_t build(svl_relay_t *relay, svl_relay_sender_t *sender, messag
 apr_status_t svl_relay_send_sign(svl_relay_sender_t *sender, const svl_relay_peer_t *peer, const char *body, apr_size_t length,
                                  svl_transport_exchange_t *exchange)
 {
-    return svl_signed_make(exchange, sender->signer, peer->url, body, length, sender->scratch);
+    return svl_signed_make(exchange, sender->signer, peer->url, "", body, length, sender->scratch);
 }
 
 /* @return OK with the acknowledgement; BROKEN also for signed nonsense; @a words say why */
@@ -249,7 +251,68 @@ void svl_relay_send_begin(svl_relay_t *relay, svl_relay_sender_t *sender)
     }
     sender->calls = message.calls;
     sender->begun = svl_transport_monotonic();
-    relay->options.transport->begin(sender->lane->client, &only, 1);
+    sender->linked = svl_link_is_open(sender->lane->link);
+    if (sender->linked) {
+        svl_link_begin(sender->lane->link, only);
+    }
+    else {
+        relay->options.transport->begin(sender->lane->client, &only, 1);
+    }
+}
+
+int svl_relay_send_ended(svl_relay_t *relay, svl_relay_sender_t *sender)
+{
+    svl_relay_lane_t *lane = sender->lane;
+    return sender->linked ? svl_link_ended(lane->link) : relay->options.transport->ended(lane->client);
+}
+
+/* @return 0: a request has to find out.  A link ends with the process at its other end, which says nothing of the peer; and until it has
+ * brought an answer, what failed may lie between. */
+static int finish_link(svl_relay_lane_t *lane)
+{
+    int ended = svl_link_finish(lane->link), proven = svl_link_is_proven(lane->link);
+    if (!svl_link_is_open(lane->link)) {
+        lane->link_next = svl_transport_monotonic() + (proven ? LINK_REST : LINK_AGAIN);
+    }
+    return ended && (proven || svl_link_is_aborted(lane->link));
+}
+
+static void finish(svl_relay_t *relay, svl_relay_sender_t *sender)
+{
+    svl_relay_lane_t *lane = sender->lane;
+    svl_transport_exchange_t *only = &sender->exchange;
+    if (sender->linked && finish_link(lane)) {
+        return;
+    }
+    if (sender->linked) {
+        sender->linked = 0;
+        relay->options.transport->begin(lane->client, &only, 1);
+    }
+    relay->options.transport->finish(lane->client);
+}
+
+int svl_relay_send_wants_link(const svl_relay_t *relay, const svl_relay_lane_t *lane)
+{
+    return relay->options.links && lane->link && !svl_link_is_open(lane->link)
+           && relay->clients <= SVL_RELAY_CLIENTS_MAX /* else it would not be kept */
+           && svl_transport_monotonic() >= lane->link_next;
+}
+
+void svl_relay_send_link(svl_relay_t *relay, svl_relay_sender_t *sender)
+{
+    svl_relay_lane_t *lane = sender->lane;
+    svl_transport_exchange_t exchange;
+    apr_size_t length;
+    const char *line =
+        svl_message_relay_line(relay->options.peers[relay->options.self].name, NULL, 0, 0, -1, sender->scratch, &length);
+    if (svl_signed_make(&exchange, sender->signer, lane->peer->url, SVL_LINK_PREFIX, line, length, sender->scratch)
+            == APR_SUCCESS
+        && svl_link_open(lane->link, &exchange, sender->exchange.address, sender->exchange.port)) {
+        __atomic_add_fetch(&lane->peer->state->links, 1, __ATOMIC_RELAXED);
+    }
+    else {
+        lane->link_next = svl_transport_monotonic() + LINK_AGAIN;
+    }
 }
 
 /* Its time was over before a thread could see to it: that says nothing of the peer. */
@@ -270,7 +333,7 @@ void svl_relay_send_end(svl_relay_t *relay, svl_relay_sender_t *sender)
         return;
     }
     lay = svl_transport_monotonic() - sender->begun;
-    relay->options.transport->finish(lane->client);
+    finish(relay, sender);
     if (exchange->result == SVL_TRANSPORT_ABORTED || exchange->result == SVL_TRANSPORT_LOCAL) {
         attempt->abandoned = 1;
         if (exchange->result == SVL_TRANSPORT_LOCAL && svl_relay_once_a_second(&relay->logged)) {

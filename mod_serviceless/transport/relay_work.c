@@ -132,6 +132,9 @@ static void lane_open(svl_relay_t *relay, svl_relay_lane_t *lane)
         return;
     }
     lane->client = svl_relay_client(relay, lane->pool);
+    if (lane->client && svl_link_create(&lane->link, relay->options.http, lane->pool) != APR_SUCCESS) {
+        lane->client = NULL;
+    }
     if (lane->client) {
         relay->clients++;
         return;
@@ -150,6 +153,7 @@ static void lane_release(svl_relay_t *relay, svl_relay_lane_t *lane)
     if (relay->clients > SVL_RELAY_CLIENTS_MAX && !lane->queue.head && lane->client) {
         apr_pool_destroy(lane->pool);
         lane->client = NULL;
+        lane->link = NULL;
         relay->clients--;
     }
     svl_relay_queue_ready(relay, lane);
@@ -183,7 +187,7 @@ svl_relay_sender_t *svl_relay_work_flight(svl_relay_flights_t *flights)
 static void fly(svl_relay_t *relay, svl_relay_sender_t *sender)
 {
     int cruises = sender->calls && sender->exchange.sent && !sender->lane->queue.head
-                  && svl_transport_monotonic() - sender->begun < CRUISE
+                  && svl_transport_monotonic() - sender->begun < CRUISE && !svl_relay_send_wants_link(relay, sender->lane)
                   && svl_alarm_set(relay->alarm, LOOK_AFTER) == APR_SUCCESS;
     flights_add(cruises ? &relay->cruising : &relay->flights, sender);
 }
@@ -227,8 +231,19 @@ void svl_relay_work_begin(svl_relay_t *relay, int most)
     }
 }
 
+/* With the mutex, which it gives up meanwhile: what was acknowledged does not wait for it. */
+static void upgrade(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_batch_t **finished)
+{
+    svl_relay_batch_t *done = *finished;
+    *finished = NULL;
+    svl_relay_unlock(relay);
+    svl_relay_queue_finish(relay, done);
+    svl_relay_send_link(relay, sender);
+    svl_relay_lock(relay);
+}
+
 /* With the mutex, which it gives up while it waits. */
-static void end(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_batch_t **finished)
+static void end(svl_relay_t *relay, svl_relay_sender_t *sender, int may_wait, svl_relay_batch_t **finished)
 {
     svl_relay_unlock(relay);
     svl_relay_send_end(relay, sender);
@@ -236,8 +251,16 @@ static void end(svl_relay_t *relay, svl_relay_sender_t *sender, svl_relay_batch_
     if (sender->attempt.last) {
         svl_relay_queue_return(sender->lane, &sender->taken, sender->attempt.last, sender->attempt.used);
     }
-    lane_release(relay, sender->lane);
-    settle(relay, sender, finished);
+    if (may_wait && sender->attempt.sent && sender->attempt.result == SVL_PEER_OK && !relay->stopping
+        && svl_relay_send_wants_link(relay, sender->lane)) {
+        settle(relay, sender, finished);
+        upgrade(relay, sender, finished);
+        lane_release(relay, sender->lane);
+    }
+    else {
+        lane_release(relay, sender->lane);
+        settle(relay, sender, finished);
+    }
     svl_relay_sender_rest(relay, sender);
 }
 
@@ -275,7 +298,7 @@ static int work_once(svl_relay_t *relay, svl_relay_batch_t **finished)
         sender = svl_relay_work_flight(&relay->cruising);
     }
     if (sender) {
-        end(relay, sender, finished);
+        end(relay, sender, 1, finished);
         relay->looking++;
         return 1;
     }
@@ -311,13 +334,13 @@ void svl_relay_work_alarm(void *baton)
         svl_relay_sender_t *sender = svl_relay_work_flight(&relay->cruising);
         int ended;
         svl_relay_unlock(relay);
-        ended = relay->options.transport->ended(sender->lane->client);
+        ended = svl_relay_send_ended(relay, sender);
         svl_relay_lock(relay);
         if (!ended) {
             fly(relay, sender);
         }
         else if (is_quick(relay, sender)) {
-            end(relay, sender, &finished);
+            end(relay, sender, 0, &finished);
         }
         else {
             flights_add(&relay->flights, sender);

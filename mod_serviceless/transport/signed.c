@@ -8,13 +8,14 @@
 
 #define WORDS_MAX 200 /* bytes of libcurl's words that go to the log */
 
-apr_status_t svl_signed_make(svl_transport_exchange_t *exchange, svl_signer_t *signer, const char *url, const char *body,
-                             apr_size_t length, apr_pool_t *p)
+apr_status_t svl_signed_make(svl_transport_exchange_t *exchange, svl_signer_t *signer, const char *url, const char *prefix,
+                             const char *body, apr_size_t length, apr_pool_t *p)
 {
     apr_time_t now = apr_time_now();
-    char *id = apr_palloc(p, SVL_NAME_ID_MAX + 1);
+    char made[SVL_NAME_ID_MAX + 1];
     char *signature = apr_palloc(p, SVL_SIGN_HEADER_MAX);
-    apr_status_t status = svl_name_make_id(id, now);
+    apr_status_t status = svl_name_make_id(made, now);
+    const char *id = apr_pstrcat(p, prefix, status == APR_SUCCESS ? made : "", NULL);
     if (status == APR_SUCCESS) {
         status = svl_sign_make(signer, NULL, id, apr_time_sec(now), body, length, signature);
     }

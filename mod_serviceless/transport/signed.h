@@ -11,9 +11,10 @@
 #include "transport.h"
 
 /** Fills the upper part of @a exchange with a message under a fresh id, signed now.  @a url and @a body are borrowed.
+ * @param prefix of the id: "", or a few characters of its grammar
  * @param p lives until the exchange has been judged  @return APR_SUCCESS, or why it cannot be signed */
-apr_status_t svl_signed_make(svl_transport_exchange_t *exchange, svl_signer_t *signer, const char *url, const char *body,
-                             apr_size_t length, apr_pool_t *p);
+apr_status_t svl_signed_make(svl_transport_exchange_t *exchange, svl_signer_t *signer, const char *url, const char *prefix,
+                             const char *body, apr_size_t length, apr_pool_t *p);
 
 /** Judges how an exchange ended; notes the peer's clock.  Does not note the result.
  * @param peer the name that must have signed  @param tolerance seconds

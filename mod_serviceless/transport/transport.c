@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "transport.h"
 
+#include <stddef.h>
 #include <string.h>
 #include <time.h>
 
@@ -34,6 +35,13 @@ const char *svl_transport_result_name(svl_transport_result_e result)
         [SVL_TRANSPORT_ABORTED] = "aborted",
     };
     return (unsigned int)result < SVL_TRANSPORT_COUNT ? names[result] : "unknown";
+}
+
+void svl_transport_exchange_reset(svl_transport_exchange_t *exchange)
+{
+    memset(&exchange->result, 0, sizeof(*exchange) - offsetof(svl_transport_exchange_t, result));
+    exchange->result = SVL_TRANSPORT_LOCAL;
+    exchange->error = "aborted, or libcurl failed";
 }
 
 const char *svl_transport_unconnected(const svl_transport_exchange_t *exchange, int error)

@@ -61,7 +61,12 @@ typedef struct svl_transport_exchange_t {
     const char *response;
     apr_size_t response_length;
     apr_interval_time_t took;
+    char address[46];                       /**< of whom answered, and its port; "": not known */
+    int port;
 } svl_transport_exchange_t;
+
+/** Makes the lower part say that nothing has come of it so far. */
+void svl_transport_exchange_reset(svl_transport_exchange_t *exchange);
 
 /** @return that the host and port of an exchange's URL were not reached, and why: @a error is an errno; of the exchange's pool */
 const char *svl_transport_unconnected(const svl_transport_exchange_t *exchange, int error);

@@ -79,7 +79,7 @@ subtest 'Prometheus: names, labels and types as documented' => sub {
         serviceless_missed_calls_total => 'counter', serviceless_peer_up => 'gauge', serviceless_log_calls => 'gauge',
         serviceless_old_children => 'gauge', serviceless_missing_key => 'gauge',
         serviceless_pending_calls => 'gauge', serviceless_function_seconds => 'histogram',
-        serviceless_relay_seconds => 'histogram',
+        serviceless_relay_seconds => 'histogram', serviceless_links_total => 'counter',
     }, 'families');
     my %expected = (
         'serviceless_calls_total{function="example.sum",outcome="ok"}' => 1,

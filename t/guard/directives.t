@@ -16,7 +16,7 @@ my %published = (
     ServicelessSimultaneousRequests => '10', ServicelessConnectTimeout => '2s', ServicelessTimeout => '10s',
     ServicelessTolerance => '300s', ServicelessMaxBody => '1m', ServicelessStateDir => '/var/lib/apache2/serviceless',
     ServicelessStoreSize => '1g', ServicelessDurability => 'fsync', ServicelessRetention => '24h', ServicelessSyncInterval => '5s',
-    ServicelessFunction => undef, ServicelessAccept => 'off', ServicelessTLSCACertificateFile => undef,
+    ServicelessFunction => undef, ServicelessLinks => 'on', ServicelessAccept => 'off', ServicelessTLSCACertificateFile => undef,
     ServicelessTLSCertificateFile => undef, ServicelessTLSCertificateKeyFile => undef,
 );
 my %context = (

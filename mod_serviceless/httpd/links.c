@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "links_private.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <apr_portable.h>
+#include <apr_strings.h>
+#include <apr_thread_cond.h>
+#include <apr_thread_mutex.h>
+#include <http_connection.h>
+#include <http_core.h>
+#include <http_protocol.h>
+#include <http_ssl.h>
+
+#include "../core/guard.h"
+#include "../transport/crew.h"
+#include "../transport/link.h"
+
+#define IDLE_WAIT (2 * SVL_LINK_IDLE_MAX)  /* seconds */
+#define SEEN 256                           /* ids that are remembered, so that who overheard one gets nothing for it */
+#define LEAVE_WAIT apr_time_from_msec(300) /* for messages that are being answered, when there is less time than for the rest */
+
+struct svl_links_t {
+    apr_thread_mutex_t *lock;
+    apr_thread_cond_t *left;
+    svl_crew_t *crew;
+    svl_link_end_t *fresh; /* without a thread so far */
+    svl_link_end_t *open;
+    int count; /* of both */
+    int most;
+    int stopping;                         /* atomic */
+    char seen[SEEN][SVL_NAME_ID_MAX + 1]; /* ids that links were given for, the oldest of which is the next to go */
+    int next;
+};
+
+static void forget(svl_link_end_t *link)
+{
+    close(link->fd);
+    free(link->in);
+    free(link);
+}
+
+/* A thread's turn: one link, until it ends. */
+static void turn(void *baton)
+{
+    svl_links_t *links = baton;
+    svl_link_end_t *link, **at;
+    apr_thread_mutex_lock(links->lock);
+    link = links->fresh;
+    if (link) {
+        links->fresh = link->next;
+        link->next = links->open;
+        links->open = link;
+    }
+    apr_thread_mutex_unlock(links->lock);
+    if (!link) {
+        return;
+    }
+    svl_links_serve(link);
+    apr_thread_mutex_lock(links->lock);
+    for (at = &links->open; *at != link; at = &(*at)->next) {
+        continue;
+    }
+    *at = link->next;
+    links->count--;
+    apr_thread_cond_signal(links->left);
+    apr_thread_mutex_unlock(links->lock);
+    forget(link);
+}
+
+apr_status_t svl_links_create(svl_links_t **links, svl_runtime_t *runtime, apr_pool_t *p)
+{
+    svl_links_t *made = apr_pcalloc(p, sizeof(*made));
+    apr_status_t rv = apr_thread_mutex_create(&made->lock, APR_THREAD_MUTEX_DEFAULT, p);
+    if (rv == APR_SUCCESS) {
+        rv = apr_thread_cond_create(&made->left, p);
+    }
+    if (rv == APR_SUCCESS) {
+        rv = svl_crew_create(&made->crew, SVL_LINKS_MAX, turn, made, p);
+    }
+    made->most = runtime->guarded ? SVL_LINKS_MAX_ALONE : SVL_LINKS_MAX;
+    *links = made;
+    return rv;
+}
+
+/* What httpd closes it closes without a word, because it thinks that the client is gone. */
+static int take_from_httpd(request_rec *r)
+{
+    conn_rec *c = r->connection;
+    const struct timeval idle = {.tv_sec = IDLE_WAIT};
+    apr_os_sock_t theirs;
+    int own = -1;
+    if (apr_os_sock_get(&theirs, ap_get_conn_socket(c)) == APR_SUCCESS) {
+        own = fcntl(theirs, F_DUPFD_CLOEXEC, 0);
+    }
+    if (own < 0) {
+        return -1;
+    }
+    r->status = HTTP_SWITCHING_PROTOCOLS;
+    apr_table_setn(r->headers_out, "Upgrade", SVL_LINK_PROTOCOL);
+    apr_table_setn(r->headers_out, "Connection", "Upgrade");
+    ap_send_interim_response(r, 1);
+    fcntl(own, F_SETFL, fcntl(own, F_GETFL) & ~O_NONBLOCK);
+    setsockopt(own, SOL_SOCKET, SO_RCVTIMEO, &idle, sizeof(idle));
+    c->aborted = 1;
+    c->keepalive = AP_CONN_CLOSE;
+    return own;
+}
+
+/* Bytes that httpd has read already would be lost. */
+static int more_came(request_rec *r)
+{
+    apr_bucket_brigade *brigade = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    apr_status_t rv = ap_get_brigade(r->connection->input_filters, brigade, AP_MODE_SPECULATIVE, APR_NONBLOCK_READ, 1);
+    int more = rv == APR_SUCCESS && !APR_BRIGADE_EMPTY(brigade);
+    apr_brigade_destroy(brigade);
+    return more;
+}
+
+/* With the lock held. */
+static int is_first(svl_links_t *links, const char *id)
+{
+    for (int i = 0; i < SEEN; i++) {
+        if (strcmp(links->seen[i], id) == 0) {
+            return 0;
+        }
+    }
+    apr_cpystrn(links->seen[links->next], id, sizeof(links->seen[0]));
+    links->next = (links->next + 1) % SEEN;
+    return 1;
+}
+
+static int is_wanted(const svl_exchange_t *exchange)
+{
+    request_rec *r = exchange->r;
+    const char *upgrade = apr_table_get(r->headers_in, "Upgrade");
+    return exchange->node->links && upgrade && strcmp(upgrade, SVL_LINK_PROTOCOL) == 0 && r->proto_num == HTTP_VERSION(1, 1)
+           && ap_find_token(r->pool, apr_table_get(r->headers_in, "Connection"), "upgrade")
+           && strncmp(exchange->id, SVL_LINK_PREFIX, sizeof(SVL_LINK_PREFIX) - 1) == 0 && !r->connection->master
+           && !ap_ssl_conn_is_ssl(r->connection) && !more_came(r);
+}
+
+/* One has no thread: whichever, since threads take what they find. */
+static void give_up(svl_links_t *links)
+{
+    svl_link_end_t *link;
+    apr_thread_mutex_lock(links->lock);
+    link = links->fresh;
+    if (link) {
+        links->fresh = link->next;
+        links->count--;
+    }
+    apr_thread_cond_signal(links->left);
+    apr_thread_mutex_unlock(links->lock);
+    if (link) {
+        forget(link);
+    }
+}
+
+int svl_links_take(const svl_exchange_t *exchange)
+{
+    svl_links_t *links = exchange->runtime->links;
+    svl_link_end_t *link;
+    int room;
+    if (!is_wanted(exchange)) {
+        return 0;
+    }
+    apr_thread_mutex_lock(links->lock);
+    room = !links->stopping && links->count < links->most && is_first(links, exchange->id);
+    links->count += room;
+    apr_thread_mutex_unlock(links->lock);
+    link = room ? calloc(1, sizeof(*link)) : NULL;
+    if (link) {
+        link->runtime = exchange->runtime;
+        link->stopping = &links->stopping;
+        apr_cpystrn(link->from, exchange->r->connection->client_ip, sizeof(link->from));
+        link->fd = take_from_httpd(exchange->r);
+    }
+    apr_thread_mutex_lock(links->lock);
+    if (link && link->fd >= 0) {
+        link->next = links->fresh;
+        links->fresh = link;
+    }
+    else {
+        links->count -= room;
+    }
+    apr_thread_mutex_unlock(links->lock);
+    if (!link || link->fd < 0) {
+        free(link);
+        return 0;
+    }
+    if (svl_crew_ask_at_once(links->crew) != APR_SUCCESS) {
+        give_up(links); /* its peer finds that it has ended, and sends a request */
+    }
+    return 1;
+}
+
+void svl_links_leave(svl_links_t *links)
+{
+    sigset_t before;
+    svl_guard_enter(&before);
+    apr_thread_mutex_lock(links->lock);
+    __atomic_store_n(&links->stopping, 1, __ATOMIC_RELEASE);
+    for (svl_link_end_t *link = links->open; link; link = link->next) {
+        shutdown(link->fd, SHUT_RD);
+    }
+    for (svl_link_end_t *link = links->fresh; link; link = link->next) {
+        shutdown(link->fd, SHUT_RD);
+    }
+    apr_thread_mutex_unlock(links->lock);
+    svl_guard_leave(&before);
+}
+
+static void wait_until(svl_links_t *links, apr_time_t deadline)
+{
+    for (apr_time_t now = apr_time_now(); links->count && now < deadline; now = apr_time_now()) {
+        apr_thread_cond_timedwait(links->left, links->lock, deadline - now);
+    }
+}
+
+apr_status_t svl_links_stop(svl_links_t *links, apr_time_t deadline)
+{
+    int left;
+    svl_links_leave(links);
+    apr_thread_mutex_lock(links->lock);
+    wait_until(links, apr_time_now() + LEAVE_WAIT);
+    for (svl_link_end_t *link = links->open; link; link = link->next) {
+        shutdown(link->fd, SHUT_RDWR);
+    }
+    wait_until(links, deadline);
+    left = links->count;
+    apr_thread_mutex_unlock(links->lock);
+    return left ? APR_TIMEUP : APR_SUCCESS;
+}

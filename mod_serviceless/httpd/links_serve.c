@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "links_private.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <apr_strings.h>
+
+#include "../core/frame.h"
+#include "../core/message.h"
+#include "../core/pool.h"
+#include "endpoint.h"
+#include "receive.h"
+
+#define BUFFER_MIN 8192                  /* bytes: most messages */
+#define BUFFER_KEPT 65536                /* that a link keeps for the next message */
+#define WHOLE_WAIT apr_time_from_sec(10) /* for the rest of a message, or for a peer that does not read its answer */
+
+/* @return 0: it did not come so far in time */
+static int wait_for(const svl_link_end_t *link, short events, apr_time_t until)
+{
+    struct pollfd wait = {.fd = link->fd, .events = events};
+    apr_time_t left = until - svl_transport_monotonic();
+    return left > 0 && poll(&wait, 1, (int)apr_time_as_msec(left) + 1) != 0;
+}
+
+/* @param until 0: no message has begun  @return 0: the connection ended, or time is over */
+static int receive_more(svl_link_end_t *link, apr_time_t until)
+{
+    for (;;) {
+        ssize_t came;
+        if (until && !wait_for(link, POLLIN, until)) {
+            return 0;
+        }
+        came = recv(link->fd, link->in + link->used, link->capacity - link->used, 0);
+        if (came > 0) {
+            link->used += (apr_size_t)came;
+            return 1;
+        }
+        if (came == 0 || errno != EINTR) { /* EAGAIN: nothing came for IDLE_WAIT */
+            return 0;
+        }
+    }
+}
+
+static int make_room(svl_link_end_t *link, apr_size_t bytes)
+{
+    char *in = link->capacity < bytes ? realloc(link->in, bytes) : link->in;
+    if (in) {
+        link->in = in;
+        link->capacity = link->capacity < bytes ? bytes : link->capacity;
+    }
+    return in != NULL;
+}
+
+static int send_all(const svl_link_end_t *link, const char *line, apr_size_t head, const char *body, apr_size_t length)
+{
+    apr_time_t until = svl_transport_monotonic() + WHOLE_WAIT;
+    apr_size_t out = 0;
+    while (out < head + length) {
+        struct iovec parts[2];
+        struct msghdr message = {.msg_iov = parts};
+        apr_size_t of_body = out > head ? out - head : 0;
+        ssize_t sent;
+        if (out < head) {
+            parts[message.msg_iovlen++] = (struct iovec){(char *)(size_t)line + out, head - out};
+        }
+        parts[message.msg_iovlen++] = (struct iovec){(char *)(size_t)body + of_body, length - of_body};
+        sent = sendmsg(link->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0 && errno != EINTR && (errno != EAGAIN || !wait_for(link, POLLOUT, until))) {
+            return 0;
+        }
+        out += sent > 0 ? (apr_size_t)sent : 0;
+    }
+    return 1;
+}
+
+static int answer_with(const svl_link_end_t *link, const svl_exchange_t *exchange, int status, const char *body,
+                       apr_size_t length)
+{
+    svl_frame_t frame = {.status = status, .length = length};
+    svl_reply_signature_t made;
+    char line[SVL_FRAME_LINE_MAX];
+    apr_size_t head;
+    if (exchange->key && exchange->id && svl_reply_sign(exchange, body, length, &made) == APR_SUCCESS) {
+        frame.id = made.id;
+        frame.timestamp = made.timestamp;
+        frame.signature = made.signature;
+    }
+    head = svl_frame_write(line, &frame);
+    return head && send_all(link, line, head, body, length);
+}
+
+static int refuse(const svl_link_end_t *link, const svl_exchange_t *exchange, const svl_fault_t *fault)
+{
+    apr_size_t length;
+    const char *body = svl_fault_document(fault, exchange->pool, &length);
+    svl_fault_t noted = *fault;
+    noted.detail = apr_psprintf(exchange->pool, "%s%sover a link from %s", fault->detail ? fault->detail : "",
+                                fault->detail ? "; " : "", link->from);
+    svl_reply_note(exchange->node, NULL, exchange->id, &noted);
+    return answer_with(link, exchange, svl_fault_http(fault->reason), body, length);
+}
+
+/* @return 0: the link is to end */
+static int answer(const svl_link_end_t *link, const svl_frame_t *frame, const char *body, apr_pool_t *p)
+{
+    svl_runtime_t *runtime = link->runtime;
+    svl_fault_t fault = {SVL_REASON_NONE, NULL};
+    svl_receive_answer_t said;
+    svl_exchange_t exchange = {.pool = p,
+                               .node = runtime->node,
+                               .runtime = runtime,
+                               .headers = {.id = frame->id, .timestamp = frame->timestamp, .signature = frame->signature},
+                               .named = frame->key,
+                               .body = body,
+                               .length = frame->length};
+    svl_endpoint_identify(&exchange);
+    if (svl_endpoint_verify(&exchange, &fault) != APR_SUCCESS) {
+        refuse(link, &exchange, &fault);
+        return 0; /* a link is for peers */
+    }
+    if (svl_receive(&exchange, &said, &fault) != APR_SUCCESS) {
+        return refuse(link, &exchange, &fault);
+    }
+    return answer_with(link, &exchange, said.status, said.body, said.length);
+}
+
+/* The line is copied, since the buffer may move.  @return 0: no message came, or none that can be told from what follows it */
+static int read_message(svl_link_end_t *link, svl_frame_t *frame, const char **body, apr_pool_t *p)
+{
+    const apr_size_t limit = link->runtime->node->max_body + SVL_MESSAGE_SLACK;
+    apr_time_t until = 0;
+    const char *end;
+    apr_size_t began, length;
+    if (!make_room(link, BUFFER_MIN)) {
+        return 0;
+    }
+    while (!(end = memchr(link->in, '\n', link->used))) {
+        if (link->used >= SVL_FRAME_LINE_MAX || !receive_more(link, until)) {
+            return 0;
+        }
+        until = until ? until : svl_transport_monotonic() + WHOLE_WAIT;
+    }
+    length = (apr_size_t)(end - link->in);
+    began = length + 1;
+    if (length >= SVL_FRAME_LINE_MAX || !svl_frame_parse(frame, apr_pstrmemdup(p, link->in, length), length) || frame->status
+        || frame->length > limit) {
+        return 0;
+    }
+    until = until ? until : svl_transport_monotonic() + WHOLE_WAIT;
+    while (link->used < began + frame->length) { /* room is made for what comes, not for what is promised */
+        if ((link->used == link->capacity && !make_room(link, 2 * link->capacity)) || !receive_more(link, until)) {
+            return 0;
+        }
+    }
+    *body = link->in + began;
+    return 1;
+}
+
+static void forget_message(svl_link_end_t *link, const svl_frame_t *frame, const char *body)
+{
+    const char *next = body + frame->length;
+    link->used -= (apr_size_t)(next - link->in);
+    memmove(link->in, next, link->used);
+    if (!link->used && link->capacity > BUFFER_KEPT) {
+        free(link->in);
+        link->in = NULL;
+        link->capacity = 0;
+    }
+}
+
+void svl_links_serve(svl_link_end_t *link)
+{
+    apr_pool_t *own, *pool; /* the first one's allocator would go with what it is cleared of */
+    svl_frame_t frame;
+    const char *body;
+    if (svl_pool_create(&own) != APR_SUCCESS) {
+        return;
+    }
+    apr_pool_create(&pool, own);
+    while (read_message(link, &frame, &body, pool) && !__atomic_load_n(link->stopping, __ATOMIC_ACQUIRE)
+           && answer(link, &frame, body, pool)) {
+        forget_message(link, &frame, body);
+        apr_pool_clear(pool);
+    }
+    apr_pool_destroy(own);
+}

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "link_private.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <apr_strings.h>
+
+#define TICK_MS 1000      /* longest sleep */
+#define BUFFER_MIN 4096   /* holds an acknowledgement */
+#define BUFFER_KEPT 65536 /* bytes that a link keeps for the next answer */
+
+int svl_link_is_aborted(const svl_link_t *link)
+{
+    return __atomic_load_n(&link->aborted, __ATOMIC_ACQUIRE);
+}
+
+/* Whoever aborts must not find another's descriptor under this number. */
+void svl_link_set(svl_link_t *link, int fd)
+{
+    apr_thread_mutex_lock(link->lock);
+    if (link->fd >= 0) {
+        close(link->fd);
+    }
+    if (fd >= 0 && svl_link_is_aborted(link)) {
+        close(fd);
+        fd = -1;
+    }
+    link->fd = fd;
+    apr_thread_mutex_unlock(link->lock);
+}
+
+int svl_link_is_open(svl_link_t *link)
+{
+    if (link->fd >= 0 && svl_transport_monotonic() - link->begun > apr_time_from_sec(SVL_LINK_IDLE_MAX)) {
+        svl_link_set(link, -1);
+    }
+    return link->fd >= 0;
+}
+
+void svl_link_abort(svl_link_t *link)
+{
+    apr_thread_mutex_lock(link->lock);
+    __atomic_store_n(&link->aborted, 1, __ATOMIC_RELEASE);
+    if (link->fd >= 0) {
+        shutdown(link->fd, SHUT_RDWR);
+    }
+    apr_thread_mutex_unlock(link->lock);
+}
+
+static apr_status_t link_cleanup(void *baton)
+{
+    svl_link_t *link = baton;
+    svl_link_set(link, -1);
+    free(link->in);
+    return APR_SUCCESS;
+}
+
+apr_status_t svl_link_create(svl_link_t **link, const svl_transport_options_t *options, apr_pool_t *p)
+{
+    svl_link_t *made = apr_pcalloc(p, sizeof(*made));
+    made->options = options;
+    made->fd = -1;
+    apr_status_t rv = apr_thread_mutex_create(&made->lock, APR_THREAD_MUTEX_DEFAULT, p);
+    if (rv == APR_SUCCESS) {
+        apr_pool_cleanup_register(p, made, link_cleanup, apr_pool_cleanup_null);
+    }
+    *link = made;
+    return rv;
+}
+
+static apr_size_t all_of(const svl_link_t *link)
+{
+    return link->head + link->exchange->length;
+}
+
+/* @return 0: the connection is lost */
+static int send_more(svl_link_t *link)
+{
+    while (link->out < all_of(link)) {
+        struct iovec parts[2];
+        struct msghdr message = {.msg_iov = parts};
+        apr_size_t of_body = link->out > link->head ? link->out - link->head : 0;
+        ssize_t sent;
+        if (link->out < link->head) {
+            parts[message.msg_iovlen++] = (struct iovec){link->line + link->out, link->head - link->out};
+        }
+        parts[message.msg_iovlen++] =
+            (struct iovec){(char *)(size_t)link->exchange->body + of_body, link->exchange->length - of_body};
+        sent = sendmsg(link->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent < 0 && errno != EINTR) {
+            return errno == EAGAIN || errno == EWOULDBLOCK;
+        }
+        link->out += sent > 0 ? (apr_size_t)sent : 0;
+    }
+    return 1;
+}
+
+/* @return 0: there is no memory */
+static int make_room(svl_link_t *link, apr_size_t bytes)
+{
+    char *in = link->capacity < bytes ? realloc(link->in, bytes) : link->in;
+    if (in) {
+        link->in = in;
+        link->capacity = link->capacity < bytes ? bytes : link->capacity;
+    }
+    return in != NULL;
+}
+
+static svl_link_state_e broken(svl_link_t *link, svl_transport_result_e result, const char *error)
+{
+    link->exchange->result = result;
+    link->exchange->error = error;
+    svl_link_set(link, -1);
+    return SVL_LINK_ENDED;
+}
+
+static svl_link_state_e answered(svl_link_t *link)
+{
+    svl_transport_exchange_t *exchange = link->exchange;
+    exchange->result = SVL_TRANSPORT_ANSWERED;
+    exchange->error = NULL;
+    exchange->response = apr_pstrmemdup(exchange->pool, link->in + link->began, link->length);
+    exchange->response_length = link->length;
+    exchange->took = svl_transport_monotonic() - link->begun;
+    link->proven = 1;
+    if (link->used > link->began + link->length || link->out < all_of(link)) {
+        svl_link_set(link, -1); /* more than was asked for, or before it was */
+    }
+    if (link->capacity > BUFFER_KEPT) {
+        free(link->in);
+        link->in = NULL;
+        link->capacity = 0;
+    }
+    return SVL_LINK_ENDED;
+}
+
+/* Takes the line off what came, if it is there: the buffer may move, so what it says is copied. */
+static svl_link_state_e take_line(svl_link_t *link)
+{
+    svl_transport_exchange_t *exchange = link->exchange;
+    char *end = memchr(link->in, '\n', link->used);
+    svl_frame_t frame;
+    if (!end) {
+        return link->used < SVL_FRAME_LINE_MAX ? SVL_LINK_WAITS
+                                               : broken(link, SVL_TRANSPORT_BROKEN, "its answer on a link is no frame");
+    }
+    if (!svl_frame_parse(&frame, link->in, (apr_size_t)(end - link->in))) {
+        return broken(link, SVL_TRANSPORT_BROKEN, "its answer on a link is no frame");
+    }
+    if (frame.length > link->options->max_response) {
+        return broken(link, SVL_TRANSPORT_TOO_LARGE, "the response is too large");
+    }
+    exchange->status = frame.status;
+    exchange->response_id = apr_pstrdup(exchange->pool, frame.id);
+    exchange->response_timestamp = apr_pstrdup(exchange->pool, frame.timestamp);
+    exchange->response_signature = apr_pstrdup(exchange->pool, frame.signature);
+    link->length = frame.length;
+    link->began = (apr_size_t)(end - link->in) + 1;
+    return SVL_LINK_WAITS;
+}
+
+static svl_link_state_e receive_more(svl_link_t *link)
+{
+    for (;;) {
+        apr_size_t wanted = link->began ? link->began + link->length : BUFFER_MIN;
+        ssize_t came;
+        if (link->began && link->used >= wanted) {
+            return answered(link);
+        }
+        if (!make_room(link, wanted + 1)) {
+            return broken(link, SVL_TRANSPORT_LOCAL, "memory");
+        }
+        came = recv(link->fd, link->in + link->used, link->capacity - link->used, MSG_DONTWAIT);
+        if (came < 0 && errno == EINTR) {
+            continue;
+        }
+        if (came < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            return SVL_LINK_WAITS;
+        }
+        if (came <= 0) {
+            return SVL_LINK_LOST;
+        }
+        link->used += (apr_size_t)came;
+        if (!link->began && take_line(link) != SVL_LINK_WAITS) {
+            return SVL_LINK_ENDED;
+        }
+    }
+}
+
+/* A peer may answer before it has read all. */
+static svl_link_state_e go_on(svl_link_t *link)
+{
+    int sent;
+    if (link->state != SVL_LINK_WAITS) {
+        return link->state;
+    }
+    sent = send_more(link);
+    link->state = receive_more(link);
+    if (link->state == SVL_LINK_WAITS && !sent) {
+        link->state = SVL_LINK_LOST;
+    }
+    if (link->state == SVL_LINK_LOST) {
+        svl_link_set(link, -1);
+    }
+    return link->state;
+}
+
+void svl_link_begin(svl_link_t *link, svl_transport_exchange_t *exchange)
+{
+    const svl_frame_t frame = {.length = exchange->length,
+                               .id = exchange->id,
+                               .timestamp = exchange->timestamp,
+                               .key = exchange->key,
+                               .signature = exchange->signature};
+    svl_transport_exchange_reset(exchange);
+    link->exchange = exchange;
+    link->begun = svl_transport_monotonic();
+    link->head = svl_frame_write(link->line, &frame);
+    link->out = link->used = link->began = 0;
+    link->state = link->head && send_more(link) ? SVL_LINK_WAITS : SVL_LINK_LOST;
+    if (link->state == SVL_LINK_LOST) {
+        svl_link_set(link, -1);
+    }
+    exchange->sent = link->state == SVL_LINK_WAITS && link->out == all_of(link);
+}
+
+int svl_link_is_proven(const svl_link_t *link)
+{
+    return link->proven;
+}
+
+int svl_link_ended(svl_link_t *link)
+{
+    return go_on(link) != SVL_LINK_WAITS;
+}
+
+int svl_link_finish(svl_link_t *link)
+{
+    svl_transport_exchange_t *exchange = link->exchange;
+    apr_time_t until = link->begun + (exchange->timeout ? exchange->timeout : link->options->timeout);
+    while (go_on(link) == SVL_LINK_WAITS) {
+        struct pollfd wait = {.fd = link->fd, .events = POLLIN};
+        apr_time_t left = until - svl_transport_monotonic();
+        wait.events |= link->out < all_of(link) ? POLLOUT : 0;
+        if (left <= 0) {
+            exchange->took = svl_transport_monotonic() - link->begun;
+            link->state = broken(link, SVL_TRANSPORT_TIMEOUT, "no answer in time on a link");
+            break;
+        }
+        poll(&wait, 1, left < apr_time_from_msec(TICK_MS) ? (int)apr_time_as_msec(left) + 1 : TICK_MS);
+    }
+    if (link->state == SVL_LINK_LOST && svl_link_is_aborted(link)) {
+        exchange->result = SVL_TRANSPORT_ABORTED;
+        link->state = SVL_LINK_ENDED;
+    }
+    return link->state == SVL_LINK_ENDED;
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file transport/link.h
+ * @brief A connection to a peer that was upgraded: messages go out and answers come back in frames (core/frame.h), without a request each.
+ *
+ * One exchange at a time.  A link may end at any time, because the peer's process does; an exchange that it takes along is to be made
+ * again as a request, which finds out whether the peer lives.
+ */
+#ifndef SVL_TRANSPORT_LINK_H
+#define SVL_TRANSPORT_LINK_H
+
+#include "transport.h"
+
+#define SVL_LINK_PROTOCOL "serviceless-link" /**< in Upgrade */
+#define SVL_LINK_PREFIX "link-" /**< of the id of a message that asks for one: it is signed, so no other message can be made to ask */
+
+#define SVL_LINK_IDLE_MAX 60 /**< seconds; one that rested longer is not used again, as whatever lies between may have forgotten it */
+
+/** Of one peer; used by one thread at a time, but for svl_link_abort. */
+typedef struct svl_link_t svl_link_t;
+
+/** Closed at first.  @a options must outlive it.  Freed, and closed, by a cleanup of @a p. */
+apr_status_t svl_link_create(svl_link_t **link, const svl_transport_options_t *options, apr_pool_t *p);
+
+/** Connects to this address, and asks the peer for a link, by a request that a node without links answers as any other.  Waits at most for the connect
+ * timeout, and half a second.  Not with https.
+ * @param exchange a signed message without a call
+ * @param address, port where a request to the same peer was answered from: numbers, so that no name is looked up
+ * @return nonzero when it is open */
+int svl_link_open(svl_link_t *link, const svl_transport_exchange_t *exchange, const char *address, int port);
+
+/** @return nonzero when a message can go over it; one that rested too long is closed */
+int svl_link_is_open(svl_link_t *link);
+
+/** @return nonzero when the last one that was opened has brought an answer: then whatever lies between lets links through */
+int svl_link_is_proven(const svl_link_t *link);
+
+/** Sends as much as can be sent without waiting; the link is open, and the exchange lives until it has ended. */
+void svl_link_begin(svl_link_t *link, svl_transport_exchange_t *exchange);
+
+/** Goes on without waiting.  @return nonzero when svl_link_finish will not wait */
+int svl_link_ended(svl_link_t *link);
+
+/** Waits for the answer, at most until the exchange's timeout.
+ * @return 0: the link ended before the answer was there, and the exchange is to be made again */
+int svl_link_finish(svl_link_t *link);
+
+int svl_link_is_aborted(const svl_link_t *link);
+
+/** From any thread: ends a running finish at once, and refuses further links. */
+void svl_link_abort(svl_link_t *link);
+
+#endif

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/**
+ * @file transport/link_private.h
+ * @brief What the files of links share; nobody else includes it.
+ */
+#ifndef SVL_TRANSPORT_LINK_PRIVATE_H
+#define SVL_TRANSPORT_LINK_PRIVATE_H
+
+#include <apr_thread_mutex.h>
+
+#include "../core/frame.h"
+#include "link.h"
+
+typedef enum { SVL_LINK_WAITS, SVL_LINK_ENDED, SVL_LINK_LOST } svl_link_state_e;
+
+struct svl_link_t {
+    const svl_transport_options_t *options;
+    apr_thread_mutex_t *lock; /* of the number in fd: its user need not lock to read it */
+    int fd;                   /* -1: closed */
+    int aborted;              /* atomic */
+    /* The exchange */
+    svl_transport_exchange_t *exchange;
+    svl_link_state_e state;
+    int proven;       /* nonzero: it has brought an answer since it was opened */
+    apr_time_t begun; /* monotonic; before the first one, when the link was opened */
+    char line[SVL_FRAME_LINE_MAX];
+    apr_size_t head; /* bytes of the line */
+    apr_size_t out;  /* bytes of line and body that went out */
+    /* The answer */
+    char *in; /* malloc */
+    apr_size_t capacity, used;
+    apr_size_t began; /* where its body begins; 0: the line is not there yet */
+    apr_size_t length; /* of its body, when the line is there */
+};
+
+/** Closes what is open; @a fd is the link's from now on, -1: nothing is. */
+void svl_link_set(svl_link_t *link, int fd);
+
+#endif
