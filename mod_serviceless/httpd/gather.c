@@ -4,12 +4,12 @@
 #include <string.h>
 
 #include <apr_strings.h>
-#include <apr_thread_mutex.h>
 
 #include "../core/guard.h"
 #include "../core/message.h"
 #include "../transport/signed.h"
 #include "await.h"
+#include "gatherer.h"
 #include "shared.h"
 
 #define MARGIN_SHARE 10                    /* what is kept of the time for the way back: one part in so many … */
@@ -18,19 +18,6 @@
 
 /* A peer's answer, at its largest, is within the transport's bound: a result of ServicelessMaxBody, and words, each byte escaped. */
 _Static_assert(SVL_OUTCOME_DETAIL_MAX * 6 + 1024 < SVL_MESSAGE_SLACK, "the frame of an outcome has room beside its result");
-
-/* A client, with its kept connections. */
-typedef struct gatherer_t {
-    struct gatherer_t *next;
-    svl_transport_client_t *client;
-} gatherer_t;
-
-struct svl_gather_t {
-    apr_thread_mutex_t *lock;
-    apr_pool_t *pool;
-    gatherer_t *idle, *busy; /* at most as many as may wait at the same time */
-    int aborted;
-};
 
 /* One call on its way round. */
 typedef struct round_t {
@@ -43,80 +30,9 @@ typedef struct round_t {
     apr_pool_t *pool;
 } round_t;
 
-apr_status_t svl_gather_create(svl_runtime_t *runtime, apr_pool_t *p)
-{
-    runtime->gather = apr_pcalloc(p, sizeof(*runtime->gather));
-    runtime->gather->pool = p;
-    return apr_thread_mutex_create(&runtime->gather->lock, APR_THREAD_MUTEX_DEFAULT, p);
-}
-
-static gatherer_t *make_gatherer(const svl_runtime_t *runtime)
-{
-    gatherer_t *made;
-    apr_pool_t *pool;
-    if (apr_pool_create(&pool, runtime->gather->pool) != APR_SUCCESS) {
-        return NULL;
-    }
-    made = apr_pcalloc(pool, sizeof(*made));
-    if (svl_curl_transport.create(&made->client, &runtime->node->http, pool) != APR_SUCCESS) {
-        apr_pool_destroy(pool);
-        return NULL;
-    }
-    return made;
-}
-
-/* @return NULL when the child is leaving, or there is no memory */
-static gatherer_t *take_gatherer(const svl_runtime_t *runtime)
-{
-    svl_gather_t *gather = runtime->gather;
-    gatherer_t *taken = NULL;
-    sigset_t before;
-    svl_guard_enter(&before);
-    apr_thread_mutex_lock(gather->lock);
-    if (!gather->aborted && gather->idle) {
-        taken = gather->idle;
-        gather->idle = taken->next;
-    }
-    else if (!gather->aborted) {
-        taken = make_gatherer(runtime);
-    }
-    if (taken) {
-        taken->next = gather->busy;
-        gather->busy = taken;
-    }
-    apr_thread_mutex_unlock(gather->lock);
-    svl_guard_leave(&before);
-    return taken;
-}
-
-static void give_gatherer(svl_gather_t *gather, gatherer_t *gatherer)
-{
-    gatherer_t **at = &gather->busy;
-    sigset_t before;
-    svl_guard_enter(&before);
-    apr_thread_mutex_lock(gather->lock);
-    while (*at != gatherer) {
-        at = &(*at)->next;
-    }
-    *at = gatherer->next;
-    gatherer->next = gather->idle;
-    gather->idle = gatherer;
-    apr_thread_mutex_unlock(gather->lock);
-    svl_guard_leave(&before);
-}
-
 void svl_gather_abort(svl_runtime_t *runtime)
 {
-    svl_gather_t *gather = runtime->gather;
-    sigset_t before;
-    svl_guard_enter(&before);
-    apr_thread_mutex_lock(gather->lock);
-    gather->aborted = 1;
-    for (gatherer_t *gatherer = gather->busy; gatherer; gatherer = gatherer->next) {
-        svl_curl_transport.abort(gatherer->client);
-    }
-    apr_thread_mutex_unlock(gather->lock);
-    svl_guard_leave(&before);
+    svl_gatherers_abort(runtime);
     svl_await_abort(runtime);
 }
 
@@ -243,13 +159,13 @@ static int make_messages(const round_t *round, svl_transport_exchange_t *exchang
 }
 
 /* A stop cuts the wait short by svl_gather_abort. */
-static void perform(const round_t *round, gatherer_t *gatherer, svl_transport_exchange_t **exchanges, int count)
+static void perform(const round_t *round, svl_gatherer_t *gatherer, svl_transport_exchange_t *exchanges)
 {
     sigset_t before;
     if (round->open) {
         svl_guard_open(&before);
     }
-    svl_transport_perform(&svl_curl_transport, gatherer->client, exchanges, count);
+    svl_gatherer_perform(gatherer, round->set->ring.nodes, exchanges, (int)round->set->ring.count);
     if (round->open) {
         svl_guard_leave(&before);
     }
@@ -260,21 +176,19 @@ static int ask(const round_t *round, svl_outcome_t *outcomes)
 {
     const svl_route_t *ring = &round->set->ring;
     svl_transport_exchange_t *exchanges = apr_pcalloc(round->pool, (ring->count + 1) * sizeof(*exchanges));
-    svl_transport_exchange_t **pointers = apr_palloc(round->pool, (ring->count + 1) * sizeof(*pointers));
     svl_signer_t *signer = ring->count ? svl_runtime_take_signer(round->runtime) : NULL;
-    gatherer_t *gatherer = signer ? take_gatherer(round->runtime) : NULL;
+    svl_gatherer_t *gatherer = signer ? svl_gatherer_take(round->runtime) : NULL;
     int made = gatherer && make_messages(round, exchanges, signer);
     int whole = 1;
     for (apr_uint32_t i = 0; i < ring->count; i++) {
         exchanges[i].result = SVL_TRANSPORT_LOCAL;
         exchanges[i].error = "it is stopping, or has no memory";
-        pointers[i] = &exchanges[i];
     }
     if (made) {
-        perform(round, gatherer, pointers, (int)ring->count);
+        perform(round, gatherer, exchanges);
     }
     if (gatherer) {
-        give_gatherer(round->runtime->gather, gatherer);
+        svl_gatherer_give(gatherer);
     }
     for (apr_uint32_t i = 0; i < ring->count; i++) {
         svl_outcome_t *outcome = &outcomes[ring->nodes[i]];

@@ -19,9 +19,6 @@ typedef struct svl_gathered_t {
     apr_size_t count;
 } svl_gathered_t;
 
-/** In a child, after fork: fills runtime->gather. */
-apr_status_t svl_gather_create(svl_runtime_t *runtime, apr_pool_t *p);
-
 /** Accepts a call, runs it here, asks every other node of its set, and returns when all have answered or the request's timeout (0: the
  * function's) is over.  A call that was accepted before is asked about again: nothing runs twice.
  * @param key as for svl_invoke

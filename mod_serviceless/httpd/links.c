@@ -20,7 +20,7 @@
 #include "../transport/crew.h"
 #include "../transport/link.h"
 
-#define IDLE_WAIT (2 * SVL_LINK_IDLE_MAX)  /* seconds */
+#define IDLE_WAIT (2 * SVL_LINK_AGE_MAX)   /* seconds */
 #define SEEN 256                           /* ids that are remembered, so that who overheard one gets nothing for it */
 #define LEAVE_WAIT apr_time_from_msec(300) /* for messages that are being answered, when there is less time than for the rest */
 
@@ -184,9 +184,13 @@ int svl_links_take(const svl_exchange_t *exchange)
     if (link && link->fd >= 0) {
         link->next = links->fresh;
         links->fresh = link;
+        if (links->stopping) {
+            shutdown(link->fd, SHUT_RD);
+        }
     }
     else {
         links->count -= room;
+        apr_thread_cond_signal(links->left);
     }
     apr_thread_mutex_unlock(links->lock);
     if (!link || link->fd < 0) {
@@ -224,10 +228,11 @@ static void wait_until(svl_links_t *links, apr_time_t deadline)
 
 apr_status_t svl_links_stop(svl_links_t *links, apr_time_t deadline)
 {
+    apr_time_t soon = apr_time_now() + LEAVE_WAIT;
     int left;
     svl_links_leave(links);
     apr_thread_mutex_lock(links->lock);
-    wait_until(links, apr_time_now() + LEAVE_WAIT);
+    wait_until(links, soon < deadline ? soon : deadline);
     for (svl_link_end_t *link = links->open; link; link = link->next) {
         shutdown(link->fd, SHUT_RDWR);
     }

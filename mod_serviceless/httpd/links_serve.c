@@ -35,12 +35,12 @@ static int receive_more(svl_link_end_t *link, apr_time_t until)
         if (until && !wait_for(link, POLLIN, until)) {
             return 0;
         }
-        came = recv(link->fd, link->in + link->used, link->capacity - link->used, 0);
+        came = recv(link->fd, link->in + link->used, link->capacity - link->used, until ? MSG_DONTWAIT : 0);
         if (came > 0) {
             link->used += (apr_size_t)came;
             return 1;
         }
-        if (came == 0 || errno != EINTR) { /* EAGAIN: nothing came for IDLE_WAIT */
+        if (came == 0 || (errno != EINTR && (errno != EAGAIN || !until))) { /* else nothing came for long */
             return 0;
         }
     }
@@ -129,11 +129,10 @@ static int answer(const svl_link_end_t *link, const svl_frame_t *frame, const ch
     return answer_with(link, &exchange, said.status, said.body, said.length);
 }
 
-/* The line is copied, since the buffer may move.  @return 0: no message came, or none that can be told from what follows it */
-static int read_message(svl_link_end_t *link, svl_frame_t *frame, const char **body, apr_pool_t *p)
+/* The line is copied, since the buffer may move.  @param until 0: it may begin whenever it likes  @return 0: no message came, or none that can be told from what follows it */
+static int read_message(svl_link_end_t *link, apr_time_t until, svl_frame_t *frame, const char **body, apr_pool_t *p)
 {
     const apr_size_t limit = link->runtime->node->max_body + SVL_MESSAGE_SLACK;
-    apr_time_t until = 0;
     const char *end;
     apr_size_t began, length;
     if (!make_room(link, BUFFER_MIN)) {
@@ -176,15 +175,17 @@ static void forget_message(svl_link_end_t *link, const svl_frame_t *frame, const
 void svl_links_serve(svl_link_end_t *link)
 {
     apr_pool_t *own, *pool; /* the first one's allocator would go with what it is cleared of */
+    apr_time_t first = svl_transport_monotonic() + WHOLE_WAIT; /* who asked proves at once that the link works */
     svl_frame_t frame;
     const char *body;
     if (svl_pool_create(&own) != APR_SUCCESS) {
         return;
     }
     apr_pool_create(&pool, own);
-    while (read_message(link, &frame, &body, pool) && !__atomic_load_n(link->stopping, __ATOMIC_ACQUIRE)
+    while (read_message(link, first, &frame, &body, pool) && !__atomic_load_n(link->stopping, __ATOMIC_ACQUIRE)
            && answer(link, &frame, body, pool)) {
         forget_message(link, &frame, body);
+        first = 0;
         apr_pool_clear(pool);
     }
     apr_pool_destroy(own);

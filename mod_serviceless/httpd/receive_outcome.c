@@ -22,9 +22,11 @@ static apr_status_t find(svl_runtime_t *runtime, const char *id, apr_uint64_t *p
 }
 
 /* @param until 0: not to be waited for, because too many wait already */
-static void tell_accepted(svl_runtime_t *runtime, const svl_call_line_t *call, apr_time_t until, svl_outcome_t *outcome,
+static void tell_accepted(const svl_exchange_t *exchange, const svl_call_line_t *call, apr_time_t until, svl_outcome_t *outcome,
                           apr_pool_t *p)
 {
+    svl_runtime_t *runtime = exchange->runtime;
+    const int open = runtime->guarded && exchange->r; /* the MPM's signals are not for the thread of a link */
     const svl_function_t *function = svl_registry_find(runtime->node, call->function);
     apr_uint64_t position;
     apr_status_t rv = find(runtime, call->id, &position);
@@ -33,7 +35,7 @@ static void tell_accepted(svl_runtime_t *runtime, const svl_call_line_t *call, a
         outcome->detail = rv == APR_NOTFOUND ? "the log does not hold the call any more" : "the log could not be read";
         return;
     }
-    svl_await_outcome(runtime, position, function ? until : 0, runtime->guarded, outcome, p);
+    svl_await_outcome(runtime, position, function ? until : 0, open, outcome, p);
     if (outcome->outcome != SVL_OUTCOME_PENDING) {
         return;
     }
@@ -55,7 +57,7 @@ static void tell(const svl_exchange_t *exchange, const svl_message_line_t *line,
         *outcome = (svl_outcome_t){.outcome = SVL_OUTCOME_REFUSED, .detail = refusal->detail, .micros = -1};
     }
     else if (svl_call_parse_line(&call, line->text, line->length, NULL, p) == APR_SUCCESS) {
-        tell_accepted(exchange->runtime, call, until, outcome, p);
+        tell_accepted(exchange, call, until, outcome, p);
     }
     outcome->node = exchange->node->name;
 }

@@ -11,7 +11,7 @@
 #include "../core/pool.h"
 #include "await.h"
 #include "children.h"
-#include "gather.h"
+#include "gatherer.h"
 #include "links.h"
 #include "maintain.h"
 #include "prepare.h"
@@ -103,7 +103,7 @@ static apr_status_t open_node(svl_runtime_t *runtime, apr_pool_t *p)
         rv = svl_await_create(runtime, p);
     }
     if (rv == APR_SUCCESS) {
-        rv = svl_gather_create(runtime, p);
+        rv = svl_gatherers_create(runtime, p);
     }
     if (rv == APR_SUCCESS) {
         rv = svl_runs_create(&runtime->runs, runtime, p);

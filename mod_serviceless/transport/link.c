@@ -36,7 +36,7 @@ void svl_link_set(svl_link_t *link, int fd)
 
 int svl_link_is_open(svl_link_t *link)
 {
-    if (link->fd >= 0 && svl_transport_monotonic() - link->begun > apr_time_from_sec(SVL_LINK_IDLE_MAX)) {
+    if (link->fd >= 0 && svl_transport_monotonic() - link->opened > apr_time_from_sec(SVL_LINK_AGE_MAX)) {
         svl_link_set(link, -1);
     }
     return link->fd >= 0;
@@ -127,7 +127,6 @@ static svl_link_state_e answered(svl_link_t *link)
     exchange->response = apr_pstrmemdup(exchange->pool, link->in + link->began, link->length);
     exchange->response_length = link->length;
     exchange->took = svl_transport_monotonic() - link->begun;
-    link->proven = 1;
     if (link->used > link->began + link->length || link->out < all_of(link)) {
         svl_link_set(link, -1); /* more than was asked for, or before it was */
     }
@@ -227,11 +226,6 @@ void svl_link_begin(svl_link_t *link, svl_transport_exchange_t *exchange)
         svl_link_set(link, -1);
     }
     exchange->sent = link->state == SVL_LINK_WAITS && link->out == all_of(link);
-}
-
-int svl_link_is_proven(const svl_link_t *link)
-{
-    return link->proven;
 }
 
 int svl_link_ended(svl_link_t *link)

@@ -14,7 +14,8 @@
 #define SVL_LINK_PROTOCOL "serviceless-link" /**< in Upgrade */
 #define SVL_LINK_PREFIX "link-" /**< of the id of a message that asks for one: it is signed, so no other message can be made to ask */
 
-#define SVL_LINK_IDLE_MAX 60 /**< seconds; one that rested longer is not used again, as whatever lies between may have forgotten it */
+#define SVL_LINK_AGE_MAX 60 /**< seconds; an older one is not used again: the peer's processes shall take turns, its address may be another one
+                                 now, and whatever lies between may have forgotten it */
 
 /** Of one peer; used by one thread at a time, but for svl_link_abort. */
 typedef struct svl_link_t svl_link_t;
@@ -22,18 +23,17 @@ typedef struct svl_link_t svl_link_t;
 /** Closed at first.  @a options must outlive it.  Freed, and closed, by a cleanup of @a p. */
 apr_status_t svl_link_create(svl_link_t **link, const svl_transport_options_t *options, apr_pool_t *p);
 
-/** Connects to this address, and asks the peer for a link, by a request that a node without links answers as any other.  Waits at most for the connect
- * timeout, and half a second.  Not with https.
- * @param exchange a signed message without a call
+/** Connects to this address, asks the peer for a link, by a request that a node without links answers as any other.  Waits at most for the connect
+ * timeout, and half a second.  Not with https.  It counts as open when a message over it was answered: what lies between may let the question
+ * pass, and nothing else.
+ * @param exchange a signed message without a call, its id with SVL_LINK_PREFIX  @param proof another one, with an ordinary id
  * @param address, port where a request to the same peer was answered from: numbers, so that no name is looked up
  * @return nonzero when it is open */
-int svl_link_open(svl_link_t *link, const svl_transport_exchange_t *exchange, const char *address, int port);
+int svl_link_open(svl_link_t *link, const svl_transport_exchange_t *exchange, svl_transport_exchange_t *proof, const char *address,
+                  int port);
 
-/** @return nonzero when a message can go over it; one that rested too long is closed */
+/** @return nonzero when a message can go over it; one that is too old is closed */
 int svl_link_is_open(svl_link_t *link);
-
-/** @return nonzero when the last one that was opened has brought an answer: then whatever lies between lets links through */
-int svl_link_is_proven(const svl_link_t *link);
 
 /** Sends as much as can be sent without waiting; the link is open, and the exchange lives until it has ended. */
 void svl_link_begin(svl_link_t *link, svl_transport_exchange_t *exchange);
@@ -44,8 +44,6 @@ int svl_link_ended(svl_link_t *link);
 /** Waits for the answer, at most until the exchange's timeout.
  * @return 0: the link ended before the answer was there, and the exchange is to be made again */
 int svl_link_finish(svl_link_t *link);
-
-int svl_link_is_aborted(const svl_link_t *link);
 
 /** From any thread: ends a running finish at once, and refuses further links. */
 void svl_link_abort(svl_link_t *link);

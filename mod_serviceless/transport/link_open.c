@@ -124,31 +124,37 @@ static int is_upgraded(const svl_link_t *link, int fd, apr_time_t until)
     return 0;
 }
 
-int svl_link_open(svl_link_t *link, const svl_transport_exchange_t *exchange, const char *address, int port)
+/* @return nonzero when the link brings an answer in time */
+static int is_proven(svl_link_t *link, svl_transport_exchange_t *proof, apr_time_t until)
+{
+    apr_time_t left = until - svl_transport_monotonic();
+    proof->timeout = left > 0 ? left : 1;
+    svl_link_begin(link, proof);
+    return svl_link_finish(link) && proof->result == SVL_TRANSPORT_ANSWERED && proof->status < 300;
+}
+
+int svl_link_open(svl_link_t *link, const svl_transport_exchange_t *exchange, svl_transport_exchange_t *proof,
+                  const char *address, int port)
 {
     static const char scheme[] = "http://";
     apr_interval_time_t longest = link->options->connect_timeout < OPEN_WAIT ? link->options->connect_timeout : OPEN_WAIT;
     apr_time_t until = svl_transport_monotonic() + longest;
-    const char *authority = exchange->url + sizeof(scheme) - 1, *path;
+    const char *host = exchange->url + sizeof(scheme) - 1, *path, *request;
     int fd;
     if (strncmp(exchange->url, scheme, sizeof(scheme) - 1) != 0 || !*address) {
         return 0;
     }
-    path = authority + strcspn(authority, "/");
+    path = host + strcspn(host, "/");
+    request = request_of(link, exchange, apr_pstrmemdup(exchange->pool, host, (apr_size_t)(path - host)), *path ? path : "/");
     fd = connect_to(link, address, apr_itoa(exchange->pool, port), until);
-    if (fd >= 0
-        && !(send_all(link, fd,
-                      request_of(link, exchange, apr_pstrmemdup(exchange->pool, authority, (apr_size_t)(path - authority)),
-                                 *path ? path : "/"),
-                      until)
-             && is_upgraded(link, fd, until))) {
+    if (fd >= 0 && !(send_all(link, fd, request, until) && is_upgraded(link, fd, until))) {
         close(fd);
-        fd = -1;
+        return 0;
     }
-    if (fd >= 0) {
-        link->begun = svl_transport_monotonic();
-        link->proven = 0;
-        svl_link_set(link, fd);
+    link->opened = svl_transport_monotonic();
+    svl_link_set(link, fd);
+    if (fd >= 0 && link->fd >= 0 && !is_proven(link, proof, until)) {
+        svl_link_set(link, -1);
     }
     return link->fd >= 0;
 }

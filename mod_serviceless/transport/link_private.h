@@ -18,11 +18,11 @@ struct svl_link_t {
     apr_thread_mutex_t *lock; /* of the number in fd: its user need not lock to read it */
     int fd;                   /* -1: closed */
     int aborted;              /* atomic */
+    apr_time_t opened;        /* monotonic */
     /* The exchange */
     svl_transport_exchange_t *exchange;
     svl_link_state_e state;
-    int proven;       /* nonzero: it has brought an answer since it was opened */
-    apr_time_t begun; /* monotonic; before the first one, when the link was opened */
+    apr_time_t begun; /* monotonic */
     char line[SVL_FRAME_LINE_MAX];
     apr_size_t head; /* bytes of the line */
     apr_size_t out;  /* bytes of line and body that went out */
@@ -35,5 +35,6 @@ struct svl_link_t {
 
 /** Closes what is open; @a fd is the link's from now on, -1: nothing is. */
 void svl_link_set(svl_link_t *link, int fd);
+int svl_link_is_aborted(const svl_link_t *link);
 
 #endif

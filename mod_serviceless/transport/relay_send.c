@@ -9,9 +9,10 @@
 #include "../core/name.h"
 #include "signed.h"
 
-#define WORDS_MAX 200                    /* bytes of a peer's words that go to the log */
-#define LINK_AGAIN apr_time_from_sec(60) /* before a peer is asked again that gave no link, or none that works */
-#define LINK_REST apr_time_from_sec(1)   /* before one is asked for in the place of one that ended */
+#define WORDS_MAX 200                          /* bytes of a peer's words that go to the log */
+#define LINK_AGAIN_MIN apr_time_from_sec(60)   /* before a peer is asked again that gave no link that works; it doubles … */
+#define LINK_AGAIN_MAX apr_time_from_sec(1920) /* … up to this */
+#define LINK_REST apr_time_from_sec(1)         /* before one is asked for in the place of one that ended */
 
 /* A message that grows in the sender's buffer. */
 typedef struct message_t {
@@ -266,29 +267,31 @@ int svl_relay_send_ended(svl_relay_t *relay, svl_relay_sender_t *sender)
     return sender->linked ? svl_link_ended(lane->link) : relay->options.transport->ended(lane->client);
 }
 
-/* @return 0: a request has to find out.  A link ends with the process at its other end, which says nothing of the peer; and until it has
- * brought an answer, what failed may lie between. */
+/* @return 0: a request has to find out, since a link ends with the process at its other end, which says nothing of the peer */
 static int finish_link(svl_relay_lane_t *lane)
 {
-    int ended = svl_link_finish(lane->link), proven = svl_link_is_proven(lane->link);
+    int ended = svl_link_finish(lane->link);
     if (!svl_link_is_open(lane->link)) {
-        lane->link_next = svl_transport_monotonic() + (proven ? LINK_REST : LINK_AGAIN);
+        lane->link_next = svl_transport_monotonic() + LINK_REST;
     }
-    return ended && (proven || svl_link_is_aborted(lane->link));
+    return ended;
 }
 
-static void finish(svl_relay_t *relay, svl_relay_sender_t *sender)
+/* @return 0: it was begun again, as a request */
+static int finish(svl_relay_t *relay, svl_relay_sender_t *sender)
 {
     svl_relay_lane_t *lane = sender->lane;
     svl_transport_exchange_t *only = &sender->exchange;
+    int again = sender->linked;
     if (sender->linked && finish_link(lane)) {
-        return;
+        return 1;
     }
     if (sender->linked) {
         sender->linked = 0;
         relay->options.transport->begin(lane->client, &only, 1);
     }
     relay->options.transport->finish(lane->client);
+    return !again;
 }
 
 int svl_relay_send_wants_link(const svl_relay_t *relay, const svl_relay_lane_t *lane)
@@ -301,17 +304,17 @@ int svl_relay_send_wants_link(const svl_relay_t *relay, const svl_relay_lane_t *
 void svl_relay_send_link(svl_relay_t *relay, svl_relay_sender_t *sender)
 {
     svl_relay_lane_t *lane = sender->lane;
-    svl_transport_exchange_t exchange;
-    apr_size_t length;
-    const char *line =
-        svl_message_relay_line(relay->options.peers[relay->options.self].name, NULL, 0, 0, -1, sender->scratch, &length);
-    if (svl_signed_make(&exchange, sender->signer, lane->peer->url, SVL_LINK_PREFIX, line, length, sender->scratch)
-            == APR_SUCCESS
-        && svl_link_open(lane->link, &exchange, sender->exchange.address, sender->exchange.port)) {
+    const char *self = relay->options.peers[relay->options.self].name;
+    if (svl_signed_link(lane->link, sender->signer, self, lane->peer->url, sender->exchange.address, sender->exchange.port,
+                        sender->scratch)) {
         __atomic_add_fetch(&lane->peer->state->links, 1, __ATOMIC_RELAXED);
+        lane->link_wait = 0;
     }
     else {
-        lane->link_next = svl_transport_monotonic() + LINK_AGAIN;
+        lane->link_wait = !lane->link_wait                   ? LINK_AGAIN_MIN
+                          : lane->link_wait < LINK_AGAIN_MAX ? 2 * lane->link_wait
+                                                             : lane->link_wait;
+        lane->link_next = svl_transport_monotonic() + lane->link_wait;
     }
 }
 
@@ -333,7 +336,9 @@ void svl_relay_send_end(svl_relay_t *relay, svl_relay_sender_t *sender)
         return;
     }
     lay = svl_transport_monotonic() - sender->begun;
-    finish(relay, sender);
+    if (!finish(relay, sender)) {
+        lay = 0; /* it was begun again now */
+    }
     if (exchange->result == SVL_TRANSPORT_ABORTED || exchange->result == SVL_TRANSPORT_LOCAL) {
         attempt->abandoned = 1;
         if (exchange->result == SVL_TRANSPORT_LOCAL && svl_relay_once_a_second(&relay->logged)) {

@@ -134,6 +134,7 @@ static void lane_open(svl_relay_t *relay, svl_relay_lane_t *lane)
     lane->client = svl_relay_client(relay, lane->pool);
     if (lane->client && svl_link_create(&lane->link, relay->options.http, lane->pool) != APR_SUCCESS) {
         lane->client = NULL;
+        lane->link = NULL;
     }
     if (lane->client) {
         relay->clients++;
@@ -252,7 +253,7 @@ static void end(svl_relay_t *relay, svl_relay_sender_t *sender, int may_wait, sv
         svl_relay_queue_return(sender->lane, &sender->taken, sender->attempt.last, sender->attempt.used);
     }
     if (may_wait && sender->attempt.sent && sender->attempt.result == SVL_PEER_OK && !relay->stopping
-        && svl_relay_send_wants_link(relay, sender->lane)) {
+        && !sender->lane->queue.head && svl_relay_send_wants_link(relay, sender->lane)) {
         settle(relay, sender, finished);
         upgrade(relay, sender, finished);
         lane_release(relay, sender->lane);

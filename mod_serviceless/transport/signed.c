@@ -4,6 +4,7 @@
 #include <apr_strings.h>
 
 #include "../core/log.h"
+#include "../core/message.h"
 #include "../core/name.h"
 
 #define WORDS_MAX 200 /* bytes of libcurl's words that go to the log */
@@ -31,6 +32,17 @@ apr_status_t svl_signed_make(svl_transport_exchange_t *exchange, svl_signer_t *s
         .pool = p,
     };
     return status;
+}
+
+int svl_signed_link(svl_link_t *link, svl_signer_t *signer, const char *self, const char *url, const char *address, int port,
+                    apr_pool_t *p)
+{
+    svl_transport_exchange_t question, proof;
+    apr_size_t length;
+    const char *line = svl_message_relay_line(self, NULL, 0, 0, -1, p, &length);
+    return svl_signed_make(&question, signer, url, SVL_LINK_PREFIX, line, length, p) == APR_SUCCESS
+           && svl_signed_make(&proof, signer, url, "", line, length, p) == APR_SUCCESS
+           && svl_link_open(link, &question, &proof, address, port);
 }
 
 int svl_signed_holds(const svl_transport_exchange_t *exchange, svl_signer_t *signer, const char *peer, svl_peer_state_t *state,

@@ -7,6 +7,7 @@
 #define SVL_TRANSPORT_SIGNED_H
 
 #include "../core/sign.h"
+#include "link.h"
 #include "peer.h"
 #include "transport.h"
 
@@ -15,6 +16,10 @@
  * @param p lives until the exchange has been judged  @return APR_SUCCESS, or why it cannot be signed */
 apr_status_t svl_signed_make(svl_transport_exchange_t *exchange, svl_signer_t *signer, const char *url, const char *prefix,
                              const char *body, apr_size_t length, apr_pool_t *p);
+
+/** Asks a peer for a link (svl_link_open).  @param self the own node's name  @return nonzero when it is open */
+int svl_signed_link(svl_link_t *link, svl_signer_t *signer, const char *self, const char *url, const char *address, int port,
+                    apr_pool_t *p);
 
 /** Judges how an exchange ended; notes the peer's clock.  Does not note the result.
  * @param peer the name that must have signed  @param tolerance seconds

@@ -100,9 +100,10 @@ sub connections {
     return sort map { /^\s*\d+: \S+:(\S+) \S+:(\S+) 01 / && $port{$2} ? "$1 $2" : () } <$table>;
 }
 
+# With links: links.t.
 subtest 'connections are kept for the next call' => sub {
     plan skip_all => 'peers of this MPM keep none' if ($ENV{SVL_TEST_MPM} // 'event') ne 'event';
-    my $fleet = Fleet->new(nodes => 10, directives => 'ServicelessSyncInterval 0')->start;
+    my $fleet = Fleet->new(nodes => 10, directives => "ServicelessSyncInterval 0\nServicelessLinks off\n")->start;
     my ($n1, @others) = $fleet->nodes;
     my $ask = sub { return grep { $_->{outcome} ne 'ok' } values %{$n1->call('example.echo', [], reply => 'all')->{json}{outcomes}} };
     is($ask->(), 0, 'all nodes work');

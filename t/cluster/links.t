@@ -101,6 +101,26 @@ subtest 'calls need no request each' => sub {
     $fleet->no_crash;
 };
 
+subtest 'outcomes of all nodes come over links as well' => sub {
+    my $fleet = Fleet->new(nodes => 3, durability => 'async', directives => $LOG)->start;
+    my ($one, $two) = map { $fleet->node($_) } 'n1', 'n2';
+    my $all = sub {
+        my $body = $one->call('runlog.note', ['all', $_[0]], id => $_[0], reply => 'all')->{body};
+        is(scalar(() = $body =~ /"outcome":"ok"/g), 4, "$_[0]: here, and on all three") or diag($body);
+    };
+    my @ids = map { make_id() } 1 .. 3 * 20;
+    $all->($_) for @ids[0 .. 19];
+    eventually { 2 == grep { $_ } links_of($one) } 10, 'n1 has got links';
+    my $before = answered($two)->{200} // 0;
+    $all->($_) for @ids[20 .. 39];
+    cmp_ok((answered($two)->{200} // 0) - $before, '<', 10, 'most were asked for without a request');
+    $two->graceful;
+    $all->($_) for @ids[40 .. 59];
+    $fleet->once(\@ids, 'each call ran once on each node');
+    $fleet->stop;
+    $fleet->no_crash;
+};
+
 subtest 'where one node gives none, and asks for none, calls go as requests' => sub {
     my $fleet = Fleet->new(nodes => 3, durability => 'async', directives => $LOG, each => {n2 => "ServicelessLinks off\n"})->start;
     my @ids = map { make_id() } 1 .. 30;

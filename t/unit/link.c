@@ -23,6 +23,7 @@ typedef struct peer_t {
     responder_t *responder;
     const char *greeting; /* the answer to the request for a link; NULL: none */
     _Atomic manner_e manner;
+    int proves; /* nonzero: the first message over a link is answered, whatever the manner */
     svl_transport_options_t options;
     svl_link_t *link;
     apr_pool_t *p;
@@ -67,9 +68,10 @@ static char *take(int fd, unsigned long *length)
 /* @return nonzero to go on */
 static int react(peer_t *peer, request_t *request, const char *body, unsigned long length)
 {
+    const manner_e manner = peer->proves && length == 8 && memcmp(body, "a proof\n", 8) == 0 ? ECHO : peer->manner;
     char line[200];
     snprintf(line, sizeof(line), "202 %lu the-id:peer 1700000001 - v1,answer v1,second\n", length);
-    switch (peer->manner) {
+    switch (manner) {
     case ECHO:
         return responder_say(request, line) && responder_write(request, body, length / 2)
                && responder_write(request, body + length / 2, length - length / 2);
@@ -139,6 +141,7 @@ static peer_t *new_peer(apr_pool_t *p, const char *greeting)
 
     peer->p = p;
     peer->greeting = greeting;
+    peer->proves = 1;
     peer->responder = responder_start(p, greet, peer);
     apr_table_set(headers, "X-Own", "mine");
     peer->options =
@@ -150,9 +153,9 @@ static peer_t *new_peer(apr_pool_t *p, const char *greeting)
 
 static int ask_for_link(peer_t *peer)
 {
-    svl_transport_exchange_t probe = message(peer, "a probe\n", 8);
+    svl_transport_exchange_t probe = message(peer, "a probe\n", 8), proof = message(peer, "a proof\n", 8);
 
-    return svl_link_open(peer->link, &probe, "127.0.0.1", peer->responder->port);
+    return svl_link_open(peer->link, &probe, &proof, "127.0.0.1", peer->responder->port);
 }
 
 static peer_t *linked_peer(apr_pool_t *p, manner_e manner)
@@ -189,18 +192,35 @@ static void it_is_there_when_the_peer_says_so(void **state)
     }
 }
 
+/* As behind a proxy that lets the question through, and nothing else. */
+static void one_that_brings_no_answer_is_none(void **state)
+{
+    static const manner_e manners[] = {CLOSING, HALF, HUGE, NONSENSE, HANGING};
+
+    for (size_t i = 0; i < UNIT_COUNT(manners); i++) {
+        peer_t *peer = new_peer(*state, CHANGED);
+        apr_time_t began = apr_time_now();
+
+        peer->proves = 0;
+        peer->manner = manners[i];
+        assert_false(ask_for_link(peer));
+        assert_false(svl_link_is_open(peer->link));
+        assert_true(apr_time_now() - began < PATIENCE);
+    }
+}
+
 static void whoever_is_not_there_gives_none(void **state)
 {
     peer_t *peer = new_peer(*state, CHANGED);
-    svl_transport_exchange_t probe = message(peer, "a probe\n", 8);
+    svl_transport_exchange_t probe = message(peer, "a probe\n", 8), proof = message(peer, "a proof\n", 8);
 
     probe.url = apr_pstrcat(peer->p, "https", strchr(peer->responder->url, ':'), NULL);
-    assert_false(svl_link_open(peer->link, &probe, "127.0.0.1", peer->responder->port));
+    assert_false(svl_link_open(peer->link, &probe, &proof, "127.0.0.1", peer->responder->port));
     probe.url = "nonsense";
-    assert_false(svl_link_open(peer->link, &probe, "127.0.0.1", peer->responder->port));
+    assert_false(svl_link_open(peer->link, &probe, &proof, "127.0.0.1", peer->responder->port));
     probe.url = peer->responder->url;
-    assert_false(svl_link_open(peer->link, &probe, "", 0));
-    assert_false(svl_link_open(peer->link, &probe, "localhost", peer->responder->port));
+    assert_false(svl_link_open(peer->link, &probe, &proof, "", 0));
+    assert_false(svl_link_open(peer->link, &probe, &proof, "localhost", peer->responder->port));
     responder_stop(peer->responder);
     apr_pool_cleanup_kill(peer->p, peer->responder, responder_cleanup);
     assert_false(ask_for_link(peer));
@@ -346,6 +366,7 @@ static void abort_ends_it_from_another_thread(void **state)
 
 static const struct CMUnitTest promises[] = {
     PROMISE("it is there when the peer says so", it_is_there_when_the_peer_says_so),
+    PROMISE("one that brings no answer is none", one_that_brings_no_answer_is_none),
     PROMISE("whoever is not there gives none", whoever_is_not_there_gives_none),
     PROMISE("any message and answer goes whole", any_message_and_answer_goes_whole),
     PROMISE("small ones go at once, and are looked at without waiting",

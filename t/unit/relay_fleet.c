@@ -66,6 +66,7 @@ struct fleet_t {
     svl_transport_options_t http;
     apr_interval_time_t connect_timeout;
     int simultaneous;
+    int links;
     apr_size_t max_body;
     svl_log_t log;
     pthread_mutex_t mutex;
@@ -313,6 +314,7 @@ static inline void node_begin(node_t *node)
                                           .probe_timeout = fleet->connect_timeout,
                                           .transport = &svl_curl_transport,
                                           .http = &fleet->http,
+                                          .links = fleet->links,
                                           .ring = fleet->ring,
                                           .store = node->store,
                                           .log = &fleet->log};

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "gatherer.h"
+
+#include <apr_strings.h>
+#include <apr_thread_mutex.h>
+
+#include "../core/guard.h"
+#include "../core/pool.h"
+#include "../transport/crew.h"
+#include "../transport/signed.h"
+
+#define OVER_LINK_MAX 16384              /* bytes of a message that go out at once over a link that rested */
+#define LINK_AGAIN apr_time_from_sec(60) /* before a peer is asked again that gave no link that works */
+#define LINKED_MAX 4                     /* gatherers that have links: peers have only so many to give */
+#define OPENERS 2                        /* threads that ask for links */
+
+/* A peer, as a gatherer sees it. */
+typedef struct way_t {
+    svl_link_t *link; /* NULL until one was asked for */
+    apr_time_t next;  /* not before that time (monotonic) one is asked for */
+    char address[46]; /* where a request was answered from; "": no link is wanted */
+    int port;
+} way_t;
+
+struct svl_gatherer_t {
+    svl_gatherer_t *next;    /* among the idle, or the busy */
+    svl_gatherer_t *linking; /* the next one that waits for a thread which asks for links */
+    svl_runtime_t *runtime;
+    svl_transport_client_t *client;
+    way_t *ways; /* by node index */
+    int may;     /* have links */
+    int wanted;  /* links */
+    apr_pool_t *pool;
+};
+
+struct svl_gather_t {
+    apr_thread_mutex_t *lock;
+    apr_pool_t *pool;
+    svl_gatherer_t *idle, *busy; /* at most as many as may wait at the same time, and those for which links are asked for */
+    svl_gatherer_t *linking;     /* of the busy ones, these */
+    svl_crew_t *openers;
+    int made;
+    int aborted;
+};
+
+static void lock(svl_gather_t *gather, sigset_t *before)
+{
+    svl_guard_enter(before);
+    apr_thread_mutex_lock(gather->lock);
+}
+
+static void unlock(svl_gather_t *gather, const sigset_t *before)
+{
+    apr_thread_mutex_unlock(gather->lock);
+    svl_guard_leave(before);
+}
+
+static svl_gatherer_t *make(svl_runtime_t *runtime)
+{
+    svl_gatherer_t *made;
+    apr_pool_t *pool;
+    if (apr_pool_create(&pool, runtime->gather->pool) != APR_SUCCESS) {
+        return NULL;
+    }
+    made = apr_pcalloc(pool, sizeof(*made));
+    made->pool = pool;
+    made->runtime = runtime;
+    made->may = runtime->node->links && runtime->gather->made++ < LINKED_MAX;
+    made->ways = apr_pcalloc(pool, runtime->node->count * sizeof(*made->ways));
+    if (svl_curl_transport.create(&made->client, &runtime->node->http, pool) != APR_SUCCESS) {
+        apr_pool_destroy(pool);
+        return NULL;
+    }
+    return made;
+}
+
+svl_gatherer_t *svl_gatherer_take(svl_runtime_t *runtime)
+{
+    svl_gather_t *gather = runtime->gather;
+    svl_gatherer_t *taken = NULL;
+    sigset_t before;
+    lock(gather, &before);
+    if (!gather->aborted && gather->idle) {
+        taken = gather->idle;
+        gather->idle = taken->next;
+    }
+    else if (!gather->aborted) {
+        taken = make(runtime);
+    }
+    if (taken) {
+        taken->next = gather->busy;
+        gather->busy = taken;
+    }
+    unlock(gather, &before);
+    return taken;
+}
+
+/* What lost its link has the rest of its time. */
+static void ask_again(svl_gatherer_t *gatherer, svl_transport_exchange_t **exchanges, int count, apr_time_t began)
+{
+    for (int i = 0; i < count; i++) {
+        apr_interval_time_t left = began + exchanges[i]->timeout - svl_transport_monotonic();
+        exchanges[i]->timeout = left > 1000 ? left : 1000;
+    }
+    svl_transport_perform(&svl_curl_transport, gatherer->client, exchanges, count);
+}
+
+static void want_links(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, const svl_transport_exchange_t *exchanges,
+                       int count)
+{
+    apr_time_t now = svl_transport_monotonic();
+    for (int i = 0; i < count; i++) {
+        way_t *way = &gatherer->ways[nodes[i]];
+        int open = way->link && svl_link_is_open(way->link);
+        if (gatherer->may && !open && now >= way->next && exchanges[i].result == SVL_TRANSPORT_ANSWERED) {
+            apr_cpystrn(way->address, exchanges[i].address, sizeof(way->address));
+            way->port = exchanges[i].port;
+            gatherer->wanted += *way->address != '\0';
+        }
+    }
+}
+
+/* Requests are driven first: what went out over links needs nobody until it is answered. */
+void svl_gatherer_perform(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, svl_transport_exchange_t *exchanges, int count)
+{
+    apr_pool_t *p = exchanges->pool;
+    svl_transport_exchange_t **pointers = apr_palloc(p, (apr_size_t)count * sizeof(*pointers));
+    svl_link_t **links = apr_pcalloc(p, (apr_size_t)count * sizeof(*links));
+    apr_time_t began = svl_transport_monotonic();
+    int asked = 0;
+    for (int i = 0; i < count; i++) {
+        way_t *way = &gatherer->ways[nodes[i]];
+        if (exchanges[i].length <= OVER_LINK_MAX && way->link && svl_link_is_open(way->link)) {
+            links[i] = way->link;
+            svl_link_begin(links[i], &exchanges[i]);
+        }
+        else {
+            pointers[asked++] = &exchanges[i];
+        }
+    }
+    svl_transport_perform(&svl_curl_transport, gatherer->client, pointers, asked);
+    asked = 0;
+    for (int i = 0; i < count; i++) {
+        if (links[i] && !svl_link_finish(links[i])) {
+            pointers[asked++] = &exchanges[i];
+        }
+    }
+    ask_again(gatherer, pointers, asked, began);
+    want_links(gatherer, nodes, exchanges, count);
+}
+
+/* With the lock held. */
+static void put_to_rest(svl_gather_t *gather, svl_gatherer_t *gatherer)
+{
+    svl_gatherer_t **at = &gather->busy;
+    while (*at != gatherer) {
+        at = &(*at)->next;
+    }
+    *at = gatherer->next;
+    gatherer->next = gather->idle;
+    gather->idle = gatherer;
+}
+
+static void open_link(svl_gatherer_t *gatherer, apr_uint32_t peer, svl_signer_t *signer, apr_pool_t *p)
+{
+    svl_node_t *node = gatherer->runtime->node;
+    way_t *way = &gatherer->ways[peer];
+    int made = way->link != NULL;
+    if (!made) {
+        apr_thread_mutex_lock(gatherer->runtime->gather->lock); /* for who aborts, and of the pool */
+        made = !gatherer->runtime->gather->aborted && svl_link_create(&way->link, &node->http, gatherer->pool) == APR_SUCCESS;
+        way->link = made ? way->link : NULL;
+        apr_thread_mutex_unlock(gatherer->runtime->gather->lock);
+    }
+    if (made && svl_signed_link(way->link, signer, node->name, node->members[peer].endpoint, way->address, way->port, p)) {
+        __atomic_add_fetch(&node->peers[peer]->links, 1, __ATOMIC_RELAXED);
+    }
+    else {
+        way->next = svl_transport_monotonic() + LINK_AGAIN;
+    }
+    *way->address = '\0';
+}
+
+/* A thread's turn: the links that one gatherer wants. */
+static void open_links(void *baton)
+{
+    svl_runtime_t *runtime = baton;
+    svl_gather_t *gather = runtime->gather;
+    svl_signer_t *signer = svl_runtime_take_signer(runtime);
+    svl_gatherer_t *gatherer;
+    apr_pool_t *pool = NULL;
+    apr_thread_mutex_lock(gather->lock);
+    gatherer = gather->linking;
+    gather->linking = gatherer ? gatherer->linking : NULL;
+    apr_thread_mutex_unlock(gather->lock);
+    if (gatherer && signer && svl_pool_create(&pool) == APR_SUCCESS) {
+        for (apr_uint32_t i = 0; i < runtime->node->count; i++) {
+            if (*gatherer->ways[i].address) {
+                open_link(gatherer, i, signer, pool);
+            }
+        }
+        apr_pool_destroy(pool);
+    }
+    if (signer) {
+        svl_runtime_give_signer(runtime, signer);
+    }
+    if (gatherer) {
+        gatherer->wanted = 0;
+        apr_thread_mutex_lock(gather->lock);
+        put_to_rest(gather, gatherer);
+        apr_thread_mutex_unlock(gather->lock);
+    }
+}
+
+/* @return nonzero when a thread sees to it */
+static int leave_to_opener(svl_gather_t *gather, svl_gatherer_t *gatherer)
+{
+    gatherer->linking = gather->linking;
+    gather->linking = gatherer;
+    if (svl_crew_ask(gather->openers) == APR_SUCCESS) {
+        return 1;
+    }
+    gather->linking = gatherer->linking;
+    return 0;
+}
+
+void svl_gatherer_give(svl_gatherer_t *gatherer)
+{
+    svl_gather_t *gather = gatherer->runtime->gather;
+    sigset_t before;
+    lock(gather, &before);
+    if (gather->aborted || !gatherer->wanted || !leave_to_opener(gather, gatherer)) {
+        put_to_rest(gather, gatherer);
+    }
+    unlock(gather, &before);
+}
+
+void svl_gatherers_abort(svl_runtime_t *runtime)
+{
+    svl_gather_t *gather = runtime->gather;
+    sigset_t before;
+    lock(gather, &before);
+    gather->aborted = 1;
+    for (svl_gatherer_t *gatherer = gather->busy; gatherer; gatherer = gatherer->next) {
+        svl_curl_transport.abort(gatherer->client);
+        for (apr_uint32_t i = 0; i < runtime->node->count; i++) {
+            if (gatherer->ways[i].link) {
+                svl_link_abort(gatherer->ways[i].link);
+            }
+        }
+    }
+    unlock(gather, &before);
+}
+
+apr_status_t svl_gatherers_create(svl_runtime_t *runtime, apr_pool_t *p)
+{
+    svl_gather_t *gather = apr_pcalloc(p, sizeof(*gather));
+    apr_status_t rv = apr_thread_mutex_create(&gather->lock, APR_THREAD_MUTEX_DEFAULT, p);
+    gather->pool = p;
+    runtime->gather = gather;
+    return rv == APR_SUCCESS ? svl_crew_create(&gather->openers, OPENERS, open_links, runtime, p) : rv;
+}
