@@ -29,18 +29,6 @@ typedef struct peer_t {
     apr_pool_t *p;
 } peer_t;
 
-static int read_all(int fd, char *bytes, size_t length)
-{
-    for (size_t have = 0; have < length;) {
-        ssize_t got = recv(fd, bytes + have, length - have, 0);
-        if (got <= 0) {
-            return 0;
-        }
-        have += (size_t)got;
-    }
-    return 1;
-}
-
 /* @return the body, or NULL: the link ended */
 static char *take(int fd, unsigned long *length)
 {
@@ -49,7 +37,7 @@ static char *take(int fd, unsigned long *length)
     size_t have = 0;
 
     do {
-        if (have == sizeof(line) - 1 || !read_all(fd, line + have, 1)) {
+        if (have == sizeof(line) - 1 || !responder_take(fd, line + have, 1)) {
             return NULL;
         }
     } while (line[have++] != '\n');
@@ -58,7 +46,7 @@ static char *take(int fd, unsigned long *length)
         fail_msg("a link brought %s", line);
     }
     body = malloc(*length + 1);
-    if (!read_all(fd, body, *length)) {
+    if (!responder_take(fd, body, *length)) {
         free(body);
         return NULL;
     }

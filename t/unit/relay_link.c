@@ -12,24 +12,12 @@ typedef enum { GIVES, REFUSES, ENDS_EACH, SWALLOWS, HANGS_LATER } manner_e;
 static _Atomic manner_e manner;
 static int links, framed; /* atomics: links that were given, messages that came over them */
 
-static int read_exactly(int fd, char *bytes, size_t length)
-{
-    for (size_t have = 0; have < length;) {
-        ssize_t got = recv(fd, bytes + have, length - have, 0);
-        if (got <= 0) {
-            return 0;
-        }
-        have += (size_t)got;
-    }
-    return 1;
-}
-
 /* @return nonzero with a line, which ends with its LF and a NUL */
 static int read_line(int fd, char *line, size_t size)
 {
     size_t have = 0;
     do {
-        if (have == size - 1 || !read_exactly(fd, line + have, 1)) {
+        if (have == size - 1 || !responder_take(fd, line + have, 1)) {
             return 0;
         }
     } while (line[have++] != '\n');
@@ -50,7 +38,7 @@ static int answer_framed(node_t *node, request_t *request, const char *line)
     assert_int_equal(sscanf(line, "0 %lu %127s %127s %127s %511[^\n]", &length, id, timestamp, key, signature), 5);
     message.body = calloc(1, length + 1);
     message.length = length;
-    if (!read_exactly(request->fd, message.body, length)) {
+    if (!responder_take(request->fd, message.body, length)) {
         free(message.body);
         return 0;
     }

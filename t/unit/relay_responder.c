@@ -188,24 +188,29 @@ static inline int responder_read_head(request_t *request)
     }
 }
 
-static inline int responder_read(request_t *request)
+/* @return 0: the connection ended before so many bytes came */
+static inline int responder_take(int fd, char *bytes, size_t length)
 {
-    char value[256];
-    size_t have = 0;
-    if (!responder_read_head(request)) {
-        return 0;
-    }
-    request->length = responder_header(request, "Content-Length", value) ? strtoul(value, NULL, 10) : 0;
-    request->body = malloc(request->length + 1);
-    while (have < request->length) {
-        ssize_t got = recv(request->fd, request->body + have, request->length - have, 0);
+    for (size_t have = 0; have < length;) {
+        ssize_t got = recv(fd, bytes + have, length - have, 0);
         if (got <= 0) {
             return 0;
         }
         have += (size_t)got;
     }
-    request->body[have] = '\0';
     return 1;
+}
+
+static inline int responder_read(request_t *request)
+{
+    char value[256];
+    if (!responder_read_head(request)) {
+        return 0;
+    }
+    request->length = responder_header(request, "Content-Length", value) ? strtoul(value, NULL, 10) : 0;
+    request->body = malloc(request->length + 1);
+    request->body[request->length] = '\0';
+    return responder_take(request->fd, request->body, request->length);
 }
 
 static inline void responder_note(responder_t *responder, const request_t *request)
