@@ -138,14 +138,18 @@ void svl_gatherer_perform(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, s
             pointers[asked++] = &exchanges[i];
         }
     }
-    svl_transport_perform(&svl_curl_transport, gatherer->client, pointers, asked);
+    if (asked) {
+        svl_transport_perform(&svl_curl_transport, gatherer->client, pointers, asked);
+    }
     asked = 0;
     for (int i = 0; i < count; i++) {
         if (links[i] && !svl_link_finish(links[i])) {
             pointers[asked++] = &exchanges[i];
         }
     }
-    ask_again(gatherer, pointers, asked, began);
+    if (asked) {
+        ask_again(gatherer, pointers, asked, began);
+    }
     want_links(gatherer, nodes, exchanges, count);
 }
 

@@ -67,7 +67,7 @@ static void turn(void *baton)
 
     for (;;) {
         if (read(alarm->timer, &times, sizeof(times)) < 0 && errno != EINTR) {
-            return;
+            return; /* only if another module closed it: what is set is left to svl_relay_poke */
         }
         if (__atomic_load_n(&alarm->ending, __ATOMIC_ACQUIRE)) {
             return;

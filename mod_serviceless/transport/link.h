@@ -23,8 +23,8 @@ typedef struct svl_link_t svl_link_t;
 /** Closed at first.  @a options must outlive it.  Freed, and closed, by a cleanup of @a p. */
 apr_status_t svl_link_create(svl_link_t **link, const svl_transport_options_t *options, apr_pool_t *p);
 
-/** Connects to this address, asks the peer for a link, by a request that a node without links answers as any other.  Waits at most for the connect
- * timeout, and half a second.  Not with https.  It counts as open when a message over it was answered: what lies between may let the question
+/** Connects to this address, asks the peer for a link, by a request that a node without links answers as any other.  Waits for half a second,
+ * or for the connect timeout if that is less.  Not with https.  It counts as open when a message over it was answered: what lies between may let the question
  * pass, and nothing else.
  * @param exchange a signed message without a call, its id with SVL_LINK_PREFIX  @param proof another one, with an ordinary id
  * @param address, port where a request to the same peer was answered from: numbers, so that no name is looked up

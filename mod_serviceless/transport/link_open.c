@@ -13,7 +13,7 @@
 #include <apr_strings.h>
 
 #define HEAD_MAX 8192                     /* bytes of the answer's header */
-#define OPEN_WAIT apr_time_from_msec(500) /* longest: calls can go as requests meanwhile */
+#define OPEN_WAIT apr_time_from_msec(500) /* longest: calls to the peer wait meanwhile */
 #define SLICE_MS 50                       /* between two looks whether the link is aborted */
 
 /* @return 0: time is over, or the link is aborted */

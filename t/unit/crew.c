@@ -87,6 +87,23 @@ static void turns_wait_when_all_are_at_work(void **state)
     svl_crew_end(shop->crew);
 }
 
+static void what_is_asked_for_at_once_waits_for_nobody(void **state)
+{
+    shop_t *shop = new_shop(*state, 0);
+
+    ask(shop, MOST - 1);
+    wait_for(&shop->inside, MOST - 1);
+    assert_int_equal(svl_crew_ask_at_once(shop->crew), APR_SUCCESS);
+    wait_for(&shop->inside, MOST);
+    assert_int_not_equal(svl_crew_ask_at_once(shop->crew), APR_SUCCESS);
+    __atomic_store_n(&shop->open, 1, __ATOMIC_SEQ_CST);
+    wait_for(&shop->done, MOST);
+    ask(shop, 1); /* what was refused is not done later */
+    wait_for(&shop->done, MOST + 1);
+    svl_crew_end(shop->crew);
+    assert_int_equal(shop->done, MOST + 1);
+}
+
 static void no_turn_is_lost(void **state)
 {
     shop_t *shop = new_shop(*state, 1);
@@ -166,6 +183,7 @@ static const struct CMUnitTest promises[] = {
 #endif
     PROMISE("each turn has a thread, also when one rests", each_turn_has_a_thread),
     PROMISE("turns wait when all threads are at work, and are done", turns_wait_when_all_are_at_work),
+    PROMISE("what is asked for at once waits for nobody", what_is_asked_for_at_once_waits_for_nobody),
     PROMISE("no turn is lost", no_turn_is_lost),
     PROMISE("one that was never asked ends", one_that_was_never_asked_ends),
 };
