@@ -188,7 +188,7 @@ apr_status_t svl_change_commit(svl_change_t *change)
     }
     svl_recent_unlock(change->store);
     apr_pool_clear(change->pool);
-    return svl_env_status(rc);
+    return svl_env_committed(change->store, rc);
 }
 
 void svl_change_abort(svl_change_t *change)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "../core/fault.h"
@@ -38,6 +39,16 @@ apr_status_t svl_env_status(int rc)
     default:
         return rc > 0 ? rc : APR_EGENERAL;
     }
+}
+
+apr_status_t svl_env_committed(const svl_store_t *store, int rc)
+{
+    struct statvfs disk;
+
+    if (rc == EIO && !statvfs(store->options.directory, &disk) && !disk.f_bavail) {
+        rc = ENOSPC;
+    }
+    return svl_env_status(rc);
 }
 
 apr_uint64_t svl_env_reserve(const svl_store_t *store)

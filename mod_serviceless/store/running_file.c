@@ -201,6 +201,9 @@ static apr_status_t name_file(svl_store_t *store, unsigned char id[SVL_RUNNING_I
     if (!status) {
         status = svl_commit_run(store, apply_id, id, 0);
     }
+    if (!status) {
+        memcpy(store->running_id, id, SVL_RUNNING_ID);
+    }
     store->restores = 0;
     return status;
 }

@@ -166,7 +166,7 @@ apr_status_t svl_opening_environment(svl_store_t *store, svl_opening_load_t *loa
         mdb_txn_abort(txn);
         return status;
     }
-    status = svl_env_status(mdb_txn_commit(txn));
+    status = svl_env_committed(store, mdb_txn_commit(txn));
     store->loaded = !status;
     if (status) {
         *error = svl_identity_explain(store->options.directory, status, p);

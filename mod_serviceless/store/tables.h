@@ -150,6 +150,10 @@ static inline void svl_env_unguard(const svl_store_t *store, const sigset_t *sav
 /** @return the status that stands for a code of LMDB */
 apr_status_t svl_env_status(int rc);
 
+/** The same for a commit: LMDB says EIO when fewer bytes were written than it has, and that is how the last bytes of a full disk are taken.
+ * @return APR_ENOSPC then */
+apr_status_t svl_env_committed(const svl_store_t *store, int rc);
+
 /** Opens store->env, creating data and lock file unless readonly.  @return a code of LMDB */
 int svl_env_open(svl_store_t *store);
 void svl_env_close(svl_store_t *store);

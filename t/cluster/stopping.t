@@ -64,6 +64,7 @@ subtest 'stop waits for runs that end soon' => sub {
     my $body = $origin->client->call_body('runlog.sleep', [$BRIEF]);
     is($_->post($body, id => $id)->{json}{outcome}, 'ok', $_->name . ' has its outcome') for $fleet->nodes;
     $fleet->once([$id], 'it ran once on each node, whether for a request or in the background');
+    unlike($_->error_log, qr/serviceless:(?:emerg|alert|crit|error)\]/, $_->name . ' logs no error, from the first start on') for $fleet->nodes;
     $fleet->no_crash;
 };
 

@@ -10,13 +10,13 @@ use Fault;
 use Fleet;
 use Test::More;
 
-my $ROOM = 3;               # MiB that the log finds at first; ServicelessStoreSize is 64
+my $ROOM = 9;               # MiB that the log finds at first, of which 4 are its journal; ServicelessStoreSize is 64
 my $MORE = 2;               # MiB that are given back at a time
 my $ROUNDS = amount(2, 8);
 my $ARGUMENT = 'x' x 8000;
 my $MOST = 2000;            # calls that must fill $ROOM
 my $PATIENCE = 1.5;         # seconds of refusals after which the disk is full: what waits is committed once a second
-my $LAST = 200;             # small calls that must fill the last pages
+my $LAST = 3000;            # small calls that must fill the last pages, and then the journal
 my $HEALED = 5;             # seconds until calls are taken again
 my $CROWD = 40;             # connections at the same time: more than the children of the start can serve
 my $FEW = 10;               # of them that may find a page that has become free
