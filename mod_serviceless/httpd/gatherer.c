@@ -9,15 +9,13 @@
 #include "../transport/crew.h"
 #include "../transport/signed.h"
 
-#define OVER_LINK_MAX 16384              /* bytes of a message that go out at once over a link that rested */
-#define LINK_AGAIN apr_time_from_sec(60) /* before a peer is asked again that gave no link that works */
-#define LINKED_MAX 4                     /* gatherers that have links: peers have only so many to give */
-#define OPENERS 2                        /* threads that ask for links */
+#define OVER_LINK_MAX 16384 /* bytes of a message that go out at once over a link that rested */
+#define LINKED_MAX 4        /* gatherers that have links: peers have only so many to give */
+#define OPENERS 2           /* threads that ask for links */
 
 /* A peer, as a gatherer sees it. */
 typedef struct way_t {
     svl_link_t *link; /* NULL until one was asked for */
-    apr_time_t next;  /* not before that time (monotonic) one is asked for */
     char address[46]; /* where a request was answered from; "": no link is wanted */
     int port;
 } way_t;
@@ -108,11 +106,9 @@ static void ask_again(svl_gatherer_t *gatherer, svl_transport_exchange_t **excha
 static void want_links(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, const svl_transport_exchange_t *exchanges,
                        int count)
 {
-    apr_time_t now = svl_transport_monotonic();
     for (int i = 0; i < count; i++) {
         way_t *way = &gatherer->ways[nodes[i]];
-        int open = way->link && svl_link_is_open(way->link);
-        if (gatherer->may && !open && now >= way->next && exchanges[i].result == SVL_TRANSPORT_ANSWERED) {
+        if (gatherer->may && (!way->link || svl_link_is_wanted(way->link)) && exchanges[i].result == SVL_TRANSPORT_ANSWERED) {
             apr_cpystrn(way->address, exchanges[i].address, sizeof(way->address));
             way->port = exchanges[i].port;
             gatherer->wanted += *way->address != '\0';
@@ -178,9 +174,6 @@ static void open_link(svl_gatherer_t *gatherer, apr_uint32_t peer, svl_signer_t 
     }
     if (made && svl_signed_link(way->link, signer, node->name, node->members[peer].endpoint, way->address, way->port, p)) {
         __atomic_add_fetch(&node->peers[peer]->links, 1, __ATOMIC_RELAXED);
-    }
-    else {
-        way->next = svl_transport_monotonic() + LINK_AGAIN;
     }
     *way->address = '\0';
 }

@@ -40,7 +40,7 @@ struct svl_links_t {
 static void forget(svl_link_end_t *link)
 {
     close(link->fd);
-    free(link->in);
+    svl_link_buffer_free(&link->in);
     free(link);
 }
 

@@ -6,6 +6,7 @@
 #ifndef SVL_HTTPD_LINKS_PRIVATE_H
 #define SVL_HTTPD_LINKS_PRIVATE_H
 
+#include "../transport/link_io.h"
 #include "links.h"
 
 typedef struct svl_link_end_t {
@@ -14,8 +15,7 @@ typedef struct svl_link_end_t {
     const int *stopping; /**< atomic; nonzero: no further message is to be taken */
     char from[64];       /**< the peer's address */
     int fd;
-    char *in; /**< malloc; what came and was not answered yet */
-    apr_size_t capacity, used;
+    svl_link_buffer_t in; /**< what came and was not answered yet */
 } svl_link_end_t;
 
 /** links_serve.c: reads messages and answers them, until the link ends. */

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -16,7 +15,6 @@
 #include "receive.h"
 
 #define BUFFER_MIN 8192                  /* bytes: most messages */
-#define BUFFER_KEPT 65536                /* that a link keeps for the next message */
 #define WHOLE_WAIT apr_time_from_sec(10) /* for the rest of a message, or for a peer that does not read its answer */
 
 /* @return 0: it did not come so far in time */
@@ -35,9 +33,9 @@ static int receive_more(svl_link_end_t *link, apr_time_t until)
         if (until && !wait_for(link, POLLIN, until)) {
             return 0;
         }
-        came = recv(link->fd, link->in + link->used, link->capacity - link->used, until ? MSG_DONTWAIT : 0);
+        came = recv(link->fd, link->in.bytes + link->in.used, link->in.capacity - link->in.used, until ? MSG_DONTWAIT : 0);
         if (came > 0) {
-            link->used += (apr_size_t)came;
+            link->in.used += (apr_size_t)came;
             return 1;
         }
         if (came == 0 || (errno != EINTR && (errno != EAGAIN || !until))) { /* else nothing came for long */
@@ -46,36 +44,19 @@ static int receive_more(svl_link_end_t *link, apr_time_t until)
     }
 }
 
-static int make_room(svl_link_end_t *link, apr_size_t bytes)
-{
-    char *in = link->capacity < bytes ? realloc(link->in, bytes) : link->in;
-    if (in) {
-        link->in = in;
-        link->capacity = link->capacity < bytes ? bytes : link->capacity;
-    }
-    return in != NULL;
-}
-
 static int send_all(const svl_link_end_t *link, const char *line, apr_size_t head, const char *body, apr_size_t length)
 {
     apr_time_t until = svl_transport_monotonic() + WHOLE_WAIT;
     apr_size_t out = 0;
-    while (out < head + length) {
-        struct iovec parts[2];
-        struct msghdr message = {.msg_iov = parts};
-        apr_size_t of_body = out > head ? out - head : 0;
-        ssize_t sent;
-        if (out < head) {
-            parts[message.msg_iovlen++] = (struct iovec){(char *)(size_t)line + out, head - out};
+    while (svl_link_send(link->fd, line, head, body, length, &out)) {
+        if (out == head + length) {
+            return 1;
         }
-        parts[message.msg_iovlen++] = (struct iovec){(char *)(size_t)body + of_body, length - of_body};
-        sent = sendmsg(link->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent < 0 && errno != EINTR && (errno != EAGAIN || !wait_for(link, POLLOUT, until))) {
+        if (!wait_for(link, POLLOUT, until)) {
             return 0;
         }
-        out += sent > 0 ? (apr_size_t)sent : 0;
     }
-    return 1;
+    return 0;
 }
 
 static int answer_with(const svl_link_end_t *link, const svl_exchange_t *exchange, int status, const char *body,
@@ -135,40 +116,39 @@ static int read_message(svl_link_end_t *link, apr_time_t until, svl_frame_t *fra
     const apr_size_t limit = link->runtime->node->max_body + SVL_MESSAGE_SLACK;
     const char *end;
     apr_size_t began, length;
-    if (!make_room(link, BUFFER_MIN)) {
+    if (!svl_link_buffer_reserve(&link->in, BUFFER_MIN)) {
         return 0;
     }
-    while (!(end = memchr(link->in, '\n', link->used))) {
-        if (link->used >= SVL_FRAME_LINE_MAX || !receive_more(link, until)) {
+    while (!(end = memchr(link->in.bytes, '\n', link->in.used))) {
+        if (link->in.used >= SVL_FRAME_LINE_MAX || !receive_more(link, until)) {
             return 0;
         }
         until = until ? until : svl_transport_monotonic() + WHOLE_WAIT;
     }
-    length = (apr_size_t)(end - link->in);
+    length = (apr_size_t)(end - link->in.bytes);
     began = length + 1;
-    if (length >= SVL_FRAME_LINE_MAX || !svl_frame_parse(frame, apr_pstrmemdup(p, link->in, length), length) || frame->status
-        || frame->length > limit) {
+    if (length >= SVL_FRAME_LINE_MAX || !svl_frame_parse(frame, apr_pstrmemdup(p, link->in.bytes, length), length)
+        || frame->status || frame->length > limit) {
         return 0;
     }
     until = until ? until : svl_transport_monotonic() + WHOLE_WAIT;
-    while (link->used < began + frame->length) { /* room is made for what comes, not for what is promised */
-        if ((link->used == link->capacity && !make_room(link, 2 * link->capacity)) || !receive_more(link, until)) {
+    while (link->in.used < began + frame->length) { /* room is made for what comes, not for what is promised */
+        if ((link->in.used == link->in.capacity && !svl_link_buffer_reserve(&link->in, 2 * link->in.capacity))
+            || !receive_more(link, until)) {
             return 0;
         }
     }
-    *body = link->in + began;
+    *body = link->in.bytes + began;
     return 1;
 }
 
 static void forget_message(svl_link_end_t *link, const svl_frame_t *frame, const char *body)
 {
     const char *next = body + frame->length;
-    link->used -= (apr_size_t)(next - link->in);
-    memmove(link->in, next, link->used);
-    if (!link->used && link->capacity > BUFFER_KEPT) {
-        free(link->in);
-        link->in = NULL;
-        link->capacity = 0;
+    link->in.used -= (apr_size_t)(next - link->in.bytes);
+    memmove(link->in.bytes, next, link->in.used);
+    if (!link->in.used) {
+        svl_link_buffer_rest(&link->in);
     }
 }
 

@@ -3,16 +3,15 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <apr_strings.h>
 
-#define TICK_MS 1000      /* longest sleep */
-#define BUFFER_MIN 4096   /* holds an acknowledgement */
-#define BUFFER_KEPT 65536 /* bytes that a link keeps for the next answer */
+#define TICK_MS 1000              /* longest sleep */
+#define BUFFER_MIN 4096           /* holds an acknowledgement */
+#define REST apr_time_from_sec(1) /* before one is wanted in the place of one that ended */
 
 int svl_link_is_aborted(const svl_link_t *link)
 {
@@ -42,6 +41,11 @@ int svl_link_is_open(svl_link_t *link)
     return link->fd >= 0;
 }
 
+int svl_link_is_wanted(svl_link_t *link)
+{
+    return !svl_link_is_open(link) && svl_transport_monotonic() >= link->next;
+}
+
 void svl_link_abort(svl_link_t *link)
 {
     apr_thread_mutex_lock(link->lock);
@@ -56,7 +60,7 @@ static apr_status_t link_cleanup(void *baton)
 {
     svl_link_t *link = baton;
     svl_link_set(link, -1);
-    free(link->in);
+    svl_link_buffer_free(&link->in);
     return APR_SUCCESS;
 }
 
@@ -81,41 +85,21 @@ static apr_size_t all_of(const svl_link_t *link)
 /* @return 0: the connection is lost */
 static int send_more(svl_link_t *link)
 {
-    while (link->out < all_of(link)) {
-        struct iovec parts[2];
-        struct msghdr message = {.msg_iov = parts};
-        apr_size_t of_body = link->out > link->head ? link->out - link->head : 0;
-        ssize_t sent;
-        if (link->out < link->head) {
-            parts[message.msg_iovlen++] = (struct iovec){link->line + link->out, link->head - link->out};
-        }
-        parts[message.msg_iovlen++] =
-            (struct iovec){(char *)(size_t)link->exchange->body + of_body, link->exchange->length - of_body};
-        sent = sendmsg(link->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (sent < 0 && errno != EINTR) {
-            return errno == EAGAIN || errno == EWOULDBLOCK;
-        }
-        link->out += sent > 0 ? (apr_size_t)sent : 0;
-    }
-    return 1;
+    return svl_link_send(link->fd, link->line, link->head, link->exchange->body, link->exchange->length, &link->out);
 }
 
-/* @return 0: there is no memory */
-static int make_room(svl_link_t *link, apr_size_t bytes)
+/* It may be wanted again soon: most likely the process at its other end has ended. */
+static void end_it(svl_link_t *link)
 {
-    char *in = link->capacity < bytes ? realloc(link->in, bytes) : link->in;
-    if (in) {
-        link->in = in;
-        link->capacity = link->capacity < bytes ? bytes : link->capacity;
-    }
-    return in != NULL;
+    svl_link_set(link, -1);
+    link->next = svl_transport_monotonic() + REST;
 }
 
 static svl_link_state_e broken(svl_link_t *link, svl_transport_result_e result, const char *error)
 {
     link->exchange->result = result;
     link->exchange->error = error;
-    svl_link_set(link, -1);
+    end_it(link);
     return SVL_LINK_ENDED;
 }
 
@@ -124,17 +108,13 @@ static svl_link_state_e answered(svl_link_t *link)
     svl_transport_exchange_t *exchange = link->exchange;
     exchange->result = SVL_TRANSPORT_ANSWERED;
     exchange->error = NULL;
-    exchange->response = apr_pstrmemdup(exchange->pool, link->in + link->began, link->length);
+    exchange->response = apr_pstrmemdup(exchange->pool, link->in.bytes + link->began, link->length);
     exchange->response_length = link->length;
     exchange->took = svl_transport_monotonic() - link->begun;
-    if (link->used > link->began + link->length || link->out < all_of(link)) {
-        svl_link_set(link, -1); /* more than was asked for, or before it was */
+    if (link->in.used > link->began + link->length || link->out < all_of(link)) {
+        end_it(link); /* more than was asked for, or before it was */
     }
-    if (link->capacity > BUFFER_KEPT) {
-        free(link->in);
-        link->in = NULL;
-        link->capacity = 0;
-    }
+    svl_link_buffer_rest(&link->in);
     return SVL_LINK_ENDED;
 }
 
@@ -142,13 +122,13 @@ static svl_link_state_e answered(svl_link_t *link)
 static svl_link_state_e take_line(svl_link_t *link)
 {
     svl_transport_exchange_t *exchange = link->exchange;
-    char *end = memchr(link->in, '\n', link->used);
+    char *end = memchr(link->in.bytes, '\n', link->in.used);
     svl_frame_t frame;
     if (!end) {
-        return link->used < SVL_FRAME_LINE_MAX ? SVL_LINK_WAITS
-                                               : broken(link, SVL_TRANSPORT_BROKEN, "its answer on a link is no frame");
+        return link->in.used < SVL_FRAME_LINE_MAX ? SVL_LINK_WAITS
+                                                  : broken(link, SVL_TRANSPORT_BROKEN, "its answer on a link is no frame");
     }
-    if (!svl_frame_parse(&frame, link->in, (apr_size_t)(end - link->in))) {
+    if (!svl_frame_parse(&frame, link->in.bytes, (apr_size_t)(end - link->in.bytes))) {
         return broken(link, SVL_TRANSPORT_BROKEN, "its answer on a link is no frame");
     }
     if (frame.length > link->options->max_response) {
@@ -159,7 +139,7 @@ static svl_link_state_e take_line(svl_link_t *link)
     exchange->response_timestamp = apr_pstrdup(exchange->pool, frame.timestamp);
     exchange->response_signature = apr_pstrdup(exchange->pool, frame.signature);
     link->length = frame.length;
-    link->began = (apr_size_t)(end - link->in) + 1;
+    link->began = (apr_size_t)(end - link->in.bytes) + 1;
     return SVL_LINK_WAITS;
 }
 
@@ -168,13 +148,13 @@ static svl_link_state_e receive_more(svl_link_t *link)
     for (;;) {
         apr_size_t wanted = link->began ? link->began + link->length : BUFFER_MIN;
         ssize_t came;
-        if (link->began && link->used >= wanted) {
+        if (link->began && link->in.used >= wanted) {
             return answered(link);
         }
-        if (!make_room(link, wanted + 1)) {
+        if (!svl_link_buffer_reserve(&link->in, wanted + 1)) {
             return broken(link, SVL_TRANSPORT_LOCAL, "memory");
         }
-        came = recv(link->fd, link->in + link->used, link->capacity - link->used, MSG_DONTWAIT);
+        came = recv(link->fd, link->in.bytes + link->in.used, link->in.capacity - link->in.used, MSG_DONTWAIT);
         if (came < 0 && errno == EINTR) {
             continue;
         }
@@ -184,7 +164,7 @@ static svl_link_state_e receive_more(svl_link_t *link)
         if (came <= 0) {
             return SVL_LINK_LOST;
         }
-        link->used += (apr_size_t)came;
+        link->in.used += (apr_size_t)came;
         if (!link->began && take_line(link) != SVL_LINK_WAITS) {
             return SVL_LINK_ENDED;
         }
@@ -204,7 +184,7 @@ static svl_link_state_e go_on(svl_link_t *link)
         link->state = SVL_LINK_LOST;
     }
     if (link->state == SVL_LINK_LOST) {
-        svl_link_set(link, -1);
+        end_it(link);
     }
     return link->state;
 }
@@ -220,10 +200,10 @@ void svl_link_begin(svl_link_t *link, svl_transport_exchange_t *exchange)
     link->exchange = exchange;
     link->begun = svl_transport_monotonic();
     link->head = svl_frame_write(link->line, &frame);
-    link->out = link->used = link->began = 0;
+    link->out = link->in.used = link->began = 0;
     link->state = link->head && send_more(link) ? SVL_LINK_WAITS : SVL_LINK_LOST;
     if (link->state == SVL_LINK_LOST) {
-        svl_link_set(link, -1);
+        end_it(link);
     }
     exchange->sent = link->state == SVL_LINK_WAITS && link->out == all_of(link);
 }

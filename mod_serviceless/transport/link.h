@@ -29,11 +29,15 @@ apr_status_t svl_link_create(svl_link_t **link, const svl_transport_options_t *o
  * @param exchange a signed message without a call, its id with SVL_LINK_PREFIX  @param proof another one, with an ordinary id
  * @param address, port where a request to the same peer was answered from: numbers, so that no name is looked up
  * @return nonzero when it is open */
-int svl_link_open(svl_link_t *link, const svl_transport_exchange_t *exchange, svl_transport_exchange_t *proof, const char *address,
-                  int port);
+int svl_link_open(svl_link_t *link, const svl_transport_exchange_t *exchange, svl_transport_exchange_t *proof,
+                  const char *address, int port);
 
 /** @return nonzero when a message can go over it; one that is too old is closed */
 int svl_link_is_open(svl_link_t *link);
+
+/** @return nonzero when it is closed, and it is time for svl_link_open: a second after it ended; a minute after the peer gave none that
+ * works, then two, up to half an hour */
+int svl_link_is_wanted(svl_link_t *link);
 
 /** Sends as much as can be sent without waiting; the link is open, and the exchange lives until it has ended. */
 void svl_link_begin(svl_link_t *link, svl_transport_exchange_t *exchange);

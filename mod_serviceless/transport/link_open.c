@@ -14,6 +14,8 @@
 
 #define HEAD_MAX 8192                     /* bytes of the answer's header */
 #define OPEN_WAIT apr_time_from_msec(500) /* longest: calls to the peer wait meanwhile */
+#define AGAIN_MIN apr_time_from_sec(60)   /* until the next question, when there was no link that works; it doubles … */
+#define AGAIN_MAX apr_time_from_sec(1920) /* … up to this */
 #define SLICE_MS 50                       /* between two looks whether the link is aborted */
 
 /* @return 0: time is over, or the link is aborted */
@@ -133,8 +135,8 @@ static int is_proven(svl_link_t *link, svl_transport_exchange_t *proof, apr_time
     return svl_link_finish(link) && proof->result == SVL_TRANSPORT_ANSWERED && proof->status < 300;
 }
 
-int svl_link_open(svl_link_t *link, const svl_transport_exchange_t *exchange, svl_transport_exchange_t *proof,
-                  const char *address, int port)
+static int open_it(svl_link_t *link, const svl_transport_exchange_t *exchange, svl_transport_exchange_t *proof,
+                   const char *address, int port)
 {
     static const char scheme[] = "http://";
     apr_interval_time_t longest = link->options->connect_timeout < OPEN_WAIT ? link->options->connect_timeout : OPEN_WAIT;
@@ -157,4 +159,16 @@ int svl_link_open(svl_link_t *link, const svl_transport_exchange_t *exchange, sv
         svl_link_set(link, -1);
     }
     return link->fd >= 0;
+}
+
+int svl_link_open(svl_link_t *link, const svl_transport_exchange_t *exchange, svl_transport_exchange_t *proof,
+                  const char *address, int port)
+{
+    if (open_it(link, exchange, proof, address, port)) {
+        link->wait = 0;
+        return 1;
+    }
+    link->wait = !link->wait ? AGAIN_MIN : link->wait < AGAIN_MAX ? 2 * link->wait : link->wait;
+    link->next = svl_transport_monotonic() + link->wait;
+    return 0;
 }

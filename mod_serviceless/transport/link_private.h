@@ -10,6 +10,7 @@
 
 #include "../core/frame.h"
 #include "link.h"
+#include "link_io.h"
 
 typedef enum { SVL_LINK_WAITS, SVL_LINK_ENDED, SVL_LINK_LOST } svl_link_state_e;
 
@@ -19,6 +20,8 @@ struct svl_link_t {
     int fd;                   /* -1: closed */
     int aborted;              /* atomic */
     apr_time_t opened;        /* monotonic */
+    apr_time_t next;          /* monotonic; not before that time one is wanted */
+    apr_interval_time_t wait; /* from the last question without a link to the next one; 0: it had one */
     /* The exchange */
     svl_transport_exchange_t *exchange;
     svl_link_state_e state;
@@ -27,9 +30,8 @@ struct svl_link_t {
     apr_size_t head; /* bytes of the line */
     apr_size_t out;  /* bytes of line and body that went out */
     /* The answer */
-    char *in; /* malloc */
-    apr_size_t capacity, used;
-    apr_size_t began; /* where its body begins; 0: the line is not there yet */
+    svl_link_buffer_t in;
+    apr_size_t began;  /* where its body begins; 0: the line is not there yet */
     apr_size_t length; /* of its body, when the line is there */
 };
 

@@ -90,8 +90,6 @@ typedef struct svl_relay_lane_t {
     apr_pool_t *pool;               /**< of client */
     svl_transport_client_t *client; /**< NULL until needed */
     svl_link_t *link;               /**< likewise; with client */
-    apr_time_t link_next;           /**< not before that time (monotonic) the peer is asked for a link */
-    apr_interval_time_t link_wait;  /**< from the last refusal to the next question; 0: there was none */
     apr_time_t logged;              /**< atomic; when a line about its refusals was last written */
     svl_relay_watches_t watched;
     svl_peer_result_e answer;       /**< the maintenance thread's: how it answered a probe; SVL_PEER_SKIPPED: it was not asked */

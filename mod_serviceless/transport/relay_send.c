@@ -9,10 +9,7 @@
 #include "../core/name.h"
 #include "signed.h"
 
-#define WORDS_MAX 200                          /* bytes of a peer's words that go to the log */
-#define LINK_AGAIN_MIN apr_time_from_sec(60)   /* before a peer is asked again that gave no link that works; it doubles … */
-#define LINK_AGAIN_MAX apr_time_from_sec(1920) /* … up to this */
-#define LINK_REST apr_time_from_sec(1)         /* before one is asked for in the place of one that ended */
+#define WORDS_MAX 200 /* bytes of a peer's words that go to the log */
 
 /* A message that grows in the sender's buffer. */
 typedef struct message_t {
@@ -267,23 +264,14 @@ int svl_relay_send_ended(svl_relay_t *relay, svl_relay_sender_t *sender)
     return sender->linked ? svl_link_ended(lane->link) : relay->options.transport->ended(lane->client);
 }
 
-/* @return 0: a request has to find out, since a link ends with the process at its other end, which says nothing of the peer */
-static int finish_link(svl_relay_lane_t *lane)
-{
-    int ended = svl_link_finish(lane->link);
-    if (!svl_link_is_open(lane->link)) {
-        lane->link_next = svl_transport_monotonic() + LINK_REST;
-    }
-    return ended;
-}
-
-/* @return 0: it was begun again, as a request */
+/* A link ends with the process at its other end, which says nothing of the peer: a request finds out.
+ * @return 0: it was begun again, as one */
 static int finish(svl_relay_t *relay, svl_relay_sender_t *sender)
 {
     svl_relay_lane_t *lane = sender->lane;
     svl_transport_exchange_t *only = &sender->exchange;
     int again = sender->linked;
-    if (sender->linked && finish_link(lane)) {
+    if (sender->linked && svl_link_finish(lane->link)) {
         return 1;
     }
     if (sender->linked) {
@@ -296,9 +284,8 @@ static int finish(svl_relay_t *relay, svl_relay_sender_t *sender)
 
 int svl_relay_send_wants_link(const svl_relay_t *relay, const svl_relay_lane_t *lane)
 {
-    return relay->options.links && lane->link && !svl_link_is_open(lane->link)
-           && relay->clients <= SVL_RELAY_CLIENTS_MAX /* else it would not be kept */
-           && svl_transport_monotonic() >= lane->link_next;
+    return relay->options.links && lane->link && relay->clients <= SVL_RELAY_CLIENTS_MAX /* else it would not be kept */
+           && svl_link_is_wanted(lane->link);
 }
 
 void svl_relay_send_link(svl_relay_t *relay, svl_relay_sender_t *sender)
@@ -308,13 +295,6 @@ void svl_relay_send_link(svl_relay_t *relay, svl_relay_sender_t *sender)
     if (svl_signed_link(lane->link, sender->signer, self, lane->peer->url, sender->exchange.address, sender->exchange.port,
                         sender->scratch)) {
         __atomic_add_fetch(&lane->peer->state->links, 1, __ATOMIC_RELAXED);
-        lane->link_wait = 0;
-    }
-    else {
-        lane->link_wait = !lane->link_wait                   ? LINK_AGAIN_MIN
-                          : lane->link_wait < LINK_AGAIN_MAX ? 2 * lane->link_wait
-                                                             : lane->link_wait;
-        lane->link_next = svl_transport_monotonic() + lane->link_wait;
     }
 }
 

@@ -279,6 +279,27 @@ static void what_ends_before_it_answers_is_to_be_made_again(void **state)
     }
 }
 
+static void one_that_ended_is_wanted_again_sooner_than_one_that_was_refused(void **state)
+{
+    peer_t *refusing = new_peer(*state, ""), *closing = linked_peer(*state, CLOSING), *living = linked_peer(*state, ECHO);
+    svl_transport_exchange_t sent = message(closing, "short", 5);
+    apr_time_t began = svl_transport_monotonic();
+
+    assert_true(svl_link_is_wanted(refusing->link));
+    assert_false(ask_for_link(refusing));
+    assert_false(svl_link_is_wanted(refusing->link));
+    svl_link_begin(closing->link, &sent);
+    assert_int_equal(svl_link_finish(closing->link), 0);
+    assert_false(svl_link_is_wanted(closing->link));
+    while (!svl_link_is_wanted(closing->link) && svl_transport_monotonic() - began < PATIENCE) {
+        unit_breathe();
+    }
+    assert_true(svl_link_is_wanted(closing->link));
+    assert_true(svl_transport_monotonic() - began >= apr_time_from_sec(1));
+    assert_false(svl_link_is_wanted(refusing->link));
+    assert_false(svl_link_is_wanted(living->link)); /* it is open */
+}
+
 static void what_is_no_answer_is_told_and_ends_it(void **state)
 {
     static const struct {
@@ -360,6 +381,8 @@ static const struct CMUnitTest promises[] = {
     PROMISE("small ones go at once, and are looked at without waiting",
             small_ones_go_at_once_and_are_looked_at_without_waiting),
     PROMISE("what ends before it answers is to be made again", what_ends_before_it_answers_is_to_be_made_again),
+    PROMISE("one that ended is wanted again sooner than one that was refused",
+            one_that_ended_is_wanted_again_sooner_than_one_that_was_refused),
     PROMISE("what is no answer is told, and ends it", what_is_no_answer_is_told_and_ends_it),
     PROMISE("more than was asked for ends it", more_than_was_asked_for_ends_it),
     PROMISE("the timeout of the exchange holds", the_timeout_of_the_exchange_holds),
