@@ -17,18 +17,22 @@
 #include <http_ssl.h>
 
 #include "../core/guard.h"
+#include "../transport/alarm.h"
 #include "../transport/crew.h"
 #include "../transport/link.h"
+#include "run.h"
 
 #define IDLE_WAIT (2 * SVL_LINK_AGE_MAX)   /* seconds */
 #define SEEN 256                           /* ids that are remembered, so that who overheard one gets nothing for it */
+#define LOAN_WAIT apr_time_from_msec(1)    /* that a link waits for its thread, which runs something */
 #define LEAVE_WAIT apr_time_from_msec(300) /* for messages that are being answered, when there is less time than for the rest */
 
 struct svl_links_t {
     apr_thread_mutex_t *lock;
     apr_thread_cond_t *left;
     svl_crew_t *crew;
-    svl_link_end_t *fresh; /* without a thread so far */
+    svl_alarm_t *alarm;
+    svl_link_end_t *fresh; /* without a thread so far, or whose thread runs something for long */
     svl_link_end_t *open;
     int count; /* of both */
     int most;
@@ -44,7 +48,75 @@ static void forget(svl_link_end_t *link)
     free(link);
 }
 
-/* A thread's turn: one link, until it ends. */
+/* With the lock held. */
+static void move(svl_link_end_t **from, svl_link_end_t **to, svl_link_end_t *link)
+{
+    while (*from != link) {
+        from = &(*from)->next;
+    }
+    *from = link->next;
+    link->next = *to;
+    *to = link;
+}
+
+/* The links whose threads run something for long are left to other threads. */
+static void look_at_loans(void *baton)
+{
+    svl_links_t *links = baton;
+    apr_time_t now = svl_transport_monotonic();
+    svl_link_end_t *link, *next;
+    int left = 0, young = 0;
+    apr_thread_mutex_lock(links->lock);
+    for (link = links->open; link; link = next) {
+        next = link->next;
+        if (link->loan && now - link->loan->since >= LOAN_WAIT) {
+            move(&links->open, &links->fresh, link);
+            left++;
+        }
+        else {
+            young |= link->loan != NULL;
+        }
+    }
+    if (young) {
+        svl_alarm_set(links->alarm, LOAN_WAIT);
+    }
+    apr_thread_mutex_unlock(links->lock);
+    while (left-- > 0) {
+        svl_crew_ask_at_once(links->crew); /* else its own thread comes back to it */
+    }
+}
+
+int svl_links_run(svl_link_end_t *link)
+{
+    svl_links_t *links = link->runtime->links;
+    svl_runs_t *runs = link->runtime->runs;
+    svl_link_loan_t loan = {.since = svl_transport_monotonic()};
+    apr_status_t rv;
+    link->turn = 0;
+    apr_thread_mutex_lock(links->lock);
+    rv = links->stopping ? APR_EOF : svl_alarm_set(links->alarm, LOAN_WAIT);
+    link->loan = rv == APR_SUCCESS ? &loan : NULL;
+    apr_thread_mutex_unlock(links->lock);
+    if (rv != APR_SUCCESS) {
+        svl_runs_turn_leave(runs);
+        return 1;
+    }
+    svl_runs_turn(runs);
+    apr_thread_mutex_lock(links->lock);
+    if (!loan.taken) {
+        link->loan = NULL;
+        for (svl_link_end_t *at = links->fresh; at; at = at->next) {
+            if (at == link) {
+                move(&links->fresh, &links->open, link);
+                break;
+            }
+        }
+    }
+    apr_thread_mutex_unlock(links->lock);
+    return !loan.taken;
+}
+
+/* A thread's turn: one link, until it ends, or another thread takes it. */
 static void turn(void *baton)
 {
     svl_links_t *links = baton;
@@ -52,15 +124,16 @@ static void turn(void *baton)
     apr_thread_mutex_lock(links->lock);
     link = links->fresh;
     if (link) {
-        links->fresh = link->next;
-        link->next = links->open;
-        links->open = link;
+        move(&links->fresh, &links->open, link);
+        if (link->loan) {
+            link->loan->taken = 1;
+            link->loan = NULL;
+        }
     }
     apr_thread_mutex_unlock(links->lock);
-    if (!link) {
+    if (!link || !svl_links_serve(link)) {
         return;
     }
-    svl_links_serve(link);
     apr_thread_mutex_lock(links->lock);
     for (at = &links->open; *at != link; at = &(*at)->next) {
         continue;
@@ -80,7 +153,10 @@ apr_status_t svl_links_create(svl_links_t **links, svl_runtime_t *runtime, apr_p
         rv = apr_thread_cond_create(&made->left, p);
     }
     if (rv == APR_SUCCESS) {
-        rv = svl_crew_create(&made->crew, SVL_LINKS_MAX, turn, made, p);
+        rv = svl_crew_create(&made->crew, SVL_LINKS_MAX + SVL_RUN_THREADS, turn, made, p);
+    }
+    if (rv == APR_SUCCESS) {
+        rv = svl_alarm_create(&made->alarm, look_at_loans, made, p);
     }
     made->most = runtime->guarded ? SVL_LINKS_MAX_ALONE : SVL_LINKS_MAX;
     *links = made;
@@ -147,11 +223,14 @@ static int is_wanted(const svl_exchange_t *exchange)
 /* One has no thread: whichever, since threads take what they find. */
 static void give_up(svl_links_t *links)
 {
-    svl_link_end_t *link;
+    svl_link_end_t **at, *link;
     apr_thread_mutex_lock(links->lock);
-    link = links->fresh;
+    for (at = &links->fresh; *at && (*at)->loan; at = &(*at)->next) {
+        continue;
+    }
+    link = *at;
     if (link) {
-        links->fresh = link->next;
+        *at = link->next;
         links->count--;
     }
     apr_thread_cond_signal(links->left);
@@ -239,5 +318,6 @@ apr_status_t svl_links_stop(svl_links_t *links, apr_time_t deadline)
     wait_until(links, deadline);
     left = links->count;
     apr_thread_mutex_unlock(links->lock);
+    svl_alarm_end(links->alarm);
     return left ? APR_TIMEUP : APR_SUCCESS;
 }

@@ -9,16 +9,30 @@
 #include "../transport/link_io.h"
 #include "links.h"
 
+/** While the thread of a link runs what came over it. */
+typedef struct svl_link_loan_t {
+    apr_time_t since; /* monotonic */
+    int taken;        /* nonzero: another thread has the link now */
+} svl_link_loan_t;
+
 typedef struct svl_link_end_t {
-    struct svl_link_end_t *next; /**< among the new, or the open */
+    struct svl_link_end_t *next; /**< among those without a thread, or the open */
     svl_runtime_t *runtime;
-    const int *stopping; /**< atomic; nonzero: no further message is to be taken */
-    char from[64];       /**< the peer's address */
+    const int *stopping;   /**< atomic; nonzero: no further message is to be taken */
+    svl_link_loan_t *loan; /**< of its thread's stack; NULL: its thread reads or answers, or it has none */
+    int proven;            /**< nonzero: a message was answered */
+    int turn;              /**< nonzero: its thread has a turn of a run thread to do */
+    char from[64];         /**< the peer's address */
     int fd;
     svl_link_buffer_t in; /**< what came and was not answered yet */
 } svl_link_end_t;
 
-/** links_serve.c: reads messages and answers them, until the link ends. */
-void svl_links_serve(svl_link_end_t *link);
+/** links_serve.c: reads messages and answers them, until the link ends.
+ * @return 0: another thread does now, and @a link is not the caller's any more */
+int svl_links_serve(svl_link_end_t *link);
+
+/** links.c: does a turn of a run thread.  Should it take longer than what should be run so, another thread takes the link.
+ * @return 0: one has, and the link may be gone */
+int svl_links_run(svl_link_end_t *link);
 
 #endif

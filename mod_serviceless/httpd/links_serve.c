@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -13,6 +14,7 @@
 #include "../core/pool.h"
 #include "endpoint.h"
 #include "receive.h"
+#include "run.h"
 
 #define BUFFER_MIN 8192                  /* bytes: most messages */
 #define WHOLE_WAIT apr_time_from_sec(10) /* for the rest of a message, or for a peer that does not read its answer */
@@ -44,13 +46,18 @@ static int receive_more(svl_link_end_t *link, apr_time_t until)
     }
 }
 
-static int send_all(const svl_link_end_t *link, const char *line, apr_size_t head, const char *body, apr_size_t length)
+/* Nobody waits for a peer that does not read. */
+static int send_all(svl_link_end_t *link, const char *line, apr_size_t head, const char *body, apr_size_t length)
 {
     apr_time_t until = svl_transport_monotonic() + WHOLE_WAIT;
     apr_size_t out = 0;
     while (svl_link_send(link->fd, line, head, body, length, &out)) {
         if (out == head + length) {
             return 1;
+        }
+        if (link->turn) {
+            svl_runs_turn_leave(link->runtime->runs);
+            link->turn = 0;
         }
         if (!wait_for(link, POLLOUT, until)) {
             return 0;
@@ -59,8 +66,7 @@ static int send_all(const svl_link_end_t *link, const char *line, apr_size_t hea
     return 0;
 }
 
-static int answer_with(const svl_link_end_t *link, const svl_exchange_t *exchange, int status, const char *body,
-                       apr_size_t length)
+static int answer_with(svl_link_end_t *link, const svl_exchange_t *exchange, int status, const char *body, apr_size_t length)
 {
     svl_frame_t frame = {.status = status, .length = length};
     svl_reply_signature_t made;
@@ -75,7 +81,7 @@ static int answer_with(const svl_link_end_t *link, const svl_exchange_t *exchang
     return head && send_all(link, line, head, body, length);
 }
 
-static int refuse(const svl_link_end_t *link, const svl_exchange_t *exchange, const svl_fault_t *fault)
+static int refuse(svl_link_end_t *link, const svl_exchange_t *exchange, const svl_fault_t *fault)
 {
     apr_size_t length;
     const char *body = svl_fault_document(fault, exchange->pool, &length);
@@ -87,7 +93,7 @@ static int refuse(const svl_link_end_t *link, const svl_exchange_t *exchange, co
 }
 
 /* @return 0: the link is to end */
-static int answer(const svl_link_end_t *link, const svl_frame_t *frame, const char *body, apr_pool_t *p)
+static int answer(svl_link_end_t *link, const svl_frame_t *frame, const char *body, apr_pool_t *p)
 {
     svl_runtime_t *runtime = link->runtime;
     svl_fault_t fault = {SVL_REASON_NONE, NULL};
@@ -98,7 +104,8 @@ static int answer(const svl_link_end_t *link, const svl_frame_t *frame, const ch
                                .headers = {.id = frame->id, .timestamp = frame->timestamp, .signature = frame->signature},
                                .named = frame->key,
                                .body = body,
-                               .length = frame->length};
+                               .length = frame->length,
+                               .turn = &link->turn};
     svl_endpoint_identify(&exchange);
     if (svl_endpoint_verify(&exchange, &fault) != APR_SUCCESS) {
         refuse(link, &exchange, &fault);
@@ -152,21 +159,46 @@ static void forget_message(svl_link_end_t *link, const svl_frame_t *frame, const
     }
 }
 
-void svl_links_serve(svl_link_end_t *link)
+/* Most peers that send a message send the next one somewhere else first. */
+static void let_senders_go_on(void)
 {
-    apr_pool_t *own, *pool; /* the first one's allocator would go with what it is cleared of */
-    apr_time_t first = svl_transport_monotonic() + WHOLE_WAIT; /* who asked proves at once that the link works */
+#ifdef SCHED_BATCH
+    const struct sched_param none = {0};
+    sched_setscheduler(0, SCHED_BATCH, &none); /* of this thread; where it cannot be, it is interrupted more often */
+#endif
+}
+
+/* One message.  @return nonzero when it was answered, and there may be more */
+static int serve_one(svl_link_end_t *link, apr_pool_t *p)
+{
+    /* Who asked for a link proves at once that it works. */
+    apr_time_t until = link->proven ? 0 : svl_transport_monotonic() + WHOLE_WAIT;
     svl_frame_t frame;
     const char *body;
+    int answered;
+    if (!read_message(link, until, &frame, &body, p) || __atomic_load_n(link->stopping, __ATOMIC_ACQUIRE)) {
+        return 0;
+    }
+    answered = answer(link, &frame, body, p);
+    forget_message(link, &frame, body);
+    link->proven = 1;
+    return answered;
+}
+
+int svl_links_serve(svl_link_end_t *link)
+{
+    apr_pool_t *own, *pool; /* the first one's allocator would go with what it is cleared of */
+    int going = 1, ours = 1;
     if (svl_pool_create(&own) != APR_SUCCESS) {
-        return;
+        return 1;
     }
     apr_pool_create(&pool, own);
-    while (read_message(link, first, &frame, &body, pool) && !__atomic_load_n(link->stopping, __ATOMIC_ACQUIRE)
-           && answer(link, &frame, body, pool)) {
-        forget_message(link, &frame, body);
-        first = 0;
+    let_senders_go_on();
+    while (ours && going) {
+        going = serve_one(link, pool);
         apr_pool_clear(pool);
+        ours = !link->turn || svl_links_run(link);
     }
     apr_pool_destroy(own);
+    return ours;
 }

@@ -46,7 +46,7 @@ static void flush_runs(svl_receipt_t *receipt)
 {
     if (receipt->runs->nelts) {
         svl_runs_push_all(receipt->runtime->runs, receipt->function, (const apr_uint64_t *)receipt->runs->elts,
-                          receipt->runs->nelts);
+                          receipt->runs->nelts, receipt->turn);
         apr_array_clear(receipt->runs);
     }
 }
@@ -180,7 +180,7 @@ static apr_status_t check_log(svl_store_t *store)
 }
 
 apr_status_t svl_receive_calls(svl_runtime_t *runtime, const request_rec *r, const char *id, const svl_message_t *message,
-                               svl_message_ack_t *ack, apr_uint32_t *fresh, svl_fault_t *fault, apr_pool_t *p)
+                               svl_message_ack_t *ack, apr_uint32_t *fresh, int *turn, svl_fault_t *fault, apr_pool_t *p)
 {
     apr_time_t now = apr_time_now();
     svl_receipt_t receipt = {
@@ -189,6 +189,7 @@ apr_status_t svl_receive_calls(svl_runtime_t *runtime, const request_rec *r, con
         .r = r,
         .id = id,
         .pool = p,
+        .turn = turn,
         .now = svl_retain_stamp(runtime->node, now),
         .since = svl_retain_since(runtime->node, now),
         .ack = {.from = runtime->node->name},
@@ -251,7 +252,7 @@ apr_status_t svl_receive(const svl_exchange_t *exchange, svl_receive_answer_t *a
     if (APR_ARRAY_IDX(message->groups, 0, svl_message_group_t).outcome) {
         return svl_receive_outcome(exchange, message, answer, fault);
     }
-    rv = svl_receive_calls(exchange->runtime, exchange->r, exchange->id, message, &ack, &fresh, fault, p);
+    rv = svl_receive_calls(exchange->runtime, exchange->r, exchange->id, message, &ack, &fresh, exchange->turn, fault, p);
     if (rv == APR_SUCCESS) {
         *answer = (svl_receive_answer_t){.status = HTTP_ACCEPTED, .type = "application/json"};
         answer->body = svl_message_write_ack(&ack, p, &answer->length);

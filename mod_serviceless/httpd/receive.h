@@ -24,10 +24,11 @@ apr_status_t svl_receive(const svl_exchange_t *exchange, svl_receive_answer_t *a
 
 /** Accepts the calls of a message, whose sender is verified; each line that is refused is counted and logged.
  * @param r for the log; NULL: the calls came as an answer  @param id of the message, for the log
- * @param fresh how many numbers are covered here since it came, refused ones included
+ * @param fresh how many numbers are covered here since it came, refused ones included  @param turn as for svl_runs_push_all
  * @return APR_SUCCESS, or SVL_EREFUSED: nothing was accepted */
 apr_status_t svl_receive_calls(svl_runtime_t *runtime, const request_rec *r, const char *id, const svl_message_t *message,
-                               svl_message_ack_t *ack, apr_uint32_t *fresh, svl_fault_t *fault, apr_pool_t *p);
+                               svl_message_ack_t *ack, apr_uint32_t *fresh, int *turn, svl_fault_t *fault,
+                               apr_pool_t *p);
 
 /** Takes a message whose one call is asked for its outcome: accepts it, and waits, as long as the message says, until it has run.
  * @param answer how it ended, or that it is pending; beyond a quarter of the workers (await.h) that is told at once

@@ -72,7 +72,7 @@ apr_status_t svl_receive_outcome(const svl_exchange_t *exchange, const svl_messa
     apr_uint32_t fresh;
     int waits = svl_await_enter(exchange->runtime);
     apr_status_t rv =
-        svl_receive_calls(exchange->runtime, exchange->r, exchange->id, message, &ack, &fresh, fault, exchange->pool);
+        svl_receive_calls(exchange->runtime, exchange->r, exchange->id, message, &ack, &fresh, NULL, fault, exchange->pool);
     if (rv == APR_SUCCESS) {
         tell(exchange, &APR_ARRAY_IDX(group->calls, 0, svl_message_line_t), &ack, waits ? until : 0, &outcome);
         *answer = (svl_receive_answer_t){.status = HTTP_OK, .type = "application/json"};

@@ -26,6 +26,7 @@ typedef struct svl_receipt_t {
     apr_uint32_t entries;
     const svl_function_t *function;   /* of what is to be queued to run */
     apr_array_header_t *runs;         /* apr_uint64_t: these positions */
+    int *turn;                        /* as for svl_runs_push_all */
     apr_array_header_t *losses; /* svl_store_loss_t: numbers of lines that are too old */
     apr_array_header_t *lost;   /* const char *: their ids */
 } svl_receipt_t;

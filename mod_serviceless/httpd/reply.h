@@ -20,6 +20,7 @@ typedef struct svl_exchange_t {
     const svl_key_t *key;    /**< who signed; NULL until the signature held: only then are answers signed */
     const char *body;        /**< of a token, once it is verified: the JSON in it */
     apr_size_t length;
+    int *turn;               /**< as for svl_runs_push_all; NULL: whoever answers has other things to do */
 } svl_exchange_t;
 
 /** What an answer is signed with, as headers have it. */

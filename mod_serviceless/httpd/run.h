@@ -52,8 +52,17 @@ int svl_runs_room(svl_runs_t *runs, const svl_function_t *function);
  * @param attempts how many earlier runs here were cut short, or may have been */
 void svl_runs_push(svl_runs_t *runs, const svl_function_t *function, apr_uint64_t position, unsigned int attempts);
 
-/** The same for calls that came together, and were not begun before. */
-void svl_runs_push_all(svl_runs_t *runs, const svl_function_t *function, const apr_uint64_t *positions, int count);
+/** The same for calls that came together, and were not begun before.
+ * @param turn NULL; or set to nonzero where they take microseconds, as far as is known, and a thread would have to be woken for them: then
+ * it is not, and the caller is to do its turn soon, or to leave it after all */
+void svl_runs_push_all(svl_runs_t *runs, const svl_function_t *function, const apr_uint64_t *positions, int count, int *turn);
+
+/** A turn of a run thread, which is not woken, since the caller has to do nothing else.  Runs what has waited longest, but no more than
+ * microseconds as far as is known: so more than one call may be run, and one of them may hang. */
+void svl_runs_turn(svl_runs_t *runs);
+
+/** Leaves the turn to a run thread. */
+void svl_runs_turn_leave(svl_runs_t *runs);
 
 /** Starts a thread where one is wanted and could not be had before.  The maintenance thread calls it each second. */
 void svl_runs_poke(svl_runs_t *runs);

@@ -14,6 +14,8 @@
 
 APLOG_USE_MODULE(serviceless);
 
+#define QUICK_MICROS 200 /* of what the thread that queued it may run itself */
+
 static void work(void *baton);
 
 apr_status_t svl_runs_create(svl_runs_t **out, svl_runtime_t *runtime, apr_pool_t *p)
@@ -124,10 +126,9 @@ static svl_runs_lane_t *wait_next(svl_runs_t *runs)
     return lane;
 }
 
-/* One turn of a thread: until no lane may run. */
-static void work(void *baton)
+/* @param once nonzero: what is taken at one time, and without waiting for anything; else until no lane may run */
+static void run_lanes(svl_runs_t *runs, int once)
 {
-    svl_runs_t *runs = baton;
     apr_uint64_t positions[SVL_RUNS_TAKE_MAX];
     apr_pool_t *pool = NULL;
     svl_runs_place_t *place;
@@ -135,7 +136,11 @@ static void work(void *baton)
     int needed;
     apr_thread_mutex_lock(runs->lock);
     place = take_place(runs);
-    while (!runs->stopping && (lane = wait_next(runs)) != NULL && !runs->stopping) {
+    do {
+        lane = once ? svl_runs_lane_next(runs) : wait_next(runs);
+        if (!lane || runs->stopping) {
+            break;
+        }
         apr_uint32_t count = svl_runs_lane_take(lane, lane == svl_runs_suspects(runs), positions);
         int reruns = lane == svl_runs_suspects(runs) || svl_runs_count_reruns(runs, lane, positions, count);
         svl_runs_batch_t batch = {.runtime = runs->runtime,
@@ -168,14 +173,32 @@ static void work(void *baton)
             apr_int64_t mean = batch.spent / batch.ran + 1;
             lane->mean = mean > lane->mean ? mean : (3 * lane->mean + mean) / 4;
         }
-    }
+    } while (!once && !runs->stopping);
     place->taken = 0;
     runs->busy--;
+    needed = once && needs_thread(runs);
     apr_thread_cond_signal(runs->idle);
     apr_thread_mutex_unlock(runs->lock);
+    ask_for(runs, needed);
     if (pool) {
         apr_pool_destroy(pool);
     }
+}
+
+/* One turn of a thread. */
+static void work(void *baton)
+{
+    run_lanes(baton, 0);
+}
+
+void svl_runs_turn(svl_runs_t *runs)
+{
+    run_lanes(runs, 1);
+}
+
+void svl_runs_turn_leave(svl_runs_t *runs)
+{
+    ask_for(runs, 1);
 }
 
 int svl_runs_room(svl_runs_t *runs, const svl_function_t *function)
@@ -184,7 +207,7 @@ int svl_runs_room(svl_runs_t *runs, const svl_function_t *function)
     return __atomic_load_n(&lane->count, __ATOMIC_RELAXED) < SVL_RUN_QUEUE_MAX;
 }
 
-static void push(svl_runs_t *runs, svl_runs_lane_t *lane, const apr_uint64_t *positions, int count, int reruns)
+static void push(svl_runs_t *runs, svl_runs_lane_t *lane, const apr_uint64_t *positions, int count, int reruns, int *turn)
 {
     sigset_t before;
     int queued = 0, needed;
@@ -195,6 +218,10 @@ static void push(svl_runs_t *runs, svl_runs_lane_t *lane, const apr_uint64_t *po
     }
     runs->reruns += reruns ? queued : 0;
     needed = needs_thread(runs);
+    if (needed && turn && !*turn && lane->mean && count * lane->mean <= QUICK_MICROS) {
+        *turn = 1;
+        needed = 0;
+    }
     apr_thread_mutex_unlock(runs->lock);
     ask_for(runs, needed);
     svl_guard_leave(&before);
@@ -207,12 +234,12 @@ void svl_runs_push(svl_runs_t *runs, const svl_function_t *function, apr_uint64_
 {
     const int suspect = function && attempts >= SVL_RUN_SUSPECT;
     position |= attempts ? SVL_RUNS_RERUN : 0;
-    push(runs, suspect ? svl_runs_suspects(runs) : svl_runs_lane_of(runs, function), &position, 1, attempts && !suspect);
+    push(runs, suspect ? svl_runs_suspects(runs) : svl_runs_lane_of(runs, function), &position, 1, attempts && !suspect, NULL);
 }
 
-void svl_runs_push_all(svl_runs_t *runs, const svl_function_t *function, const apr_uint64_t *positions, int count)
+void svl_runs_push_all(svl_runs_t *runs, const svl_function_t *function, const apr_uint64_t *positions, int count, int *turn)
 {
-    push(runs, svl_runs_lane_of(runs, function), positions, count, 0);
+    push(runs, svl_runs_lane_of(runs, function), positions, count, 0, turn);
 }
 
 void svl_runs_poke(svl_runs_t *runs)

@@ -223,7 +223,7 @@ static int take(dialog_t *dialog, const answer_t *answer, apr_uint32_t *fresh, a
     if (group->calls->nelts >= BULK) {
         dialog->pulls |= svl_sync_transfer_take(dialog->node->shared, dialog->node->self, apr_time_now());
     }
-    if (svl_receive_calls(dialog->runtime, NULL, answer->id, answer->message, &ack, fresh, &fault, p) != APR_SUCCESS) {
+    if (svl_receive_calls(dialog->runtime, NULL, answer->id, answer->message, &ack, fresh, NULL, &fault, p) != APR_SUCCESS) {
         failed(dialog, apr_psprintf(p, "what it sent cannot be taken here: %s",
                                     fault.detail ? fault.detail : svl_fault_title(fault.reason)));
         return 0;

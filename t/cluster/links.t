@@ -13,6 +13,9 @@ use Time::HiRes qw(time);
 
 my $CALLS = 100;   # one after the other
 my $PATIENCE = 20; # seconds in which an answer must come
+my $USUAL = 5;     # runs that take no time
+my $LONG = 4;      # seconds that a run takes then
+my $SOON = 2;      # seconds in which what does not wait for it is done
 my $LOG = "CustomLog access.log \"%>s %{webhook-id}i\"\n";
 
 sub links_of {
@@ -78,7 +81,7 @@ sub ends {
 
 sub relayed {
     my ($node, $id, %o) = @_;
-    my $line = json({id => $id, function => 'runlog.note', args => ['linked', $id], kwargs => {}, origin => 'n2', set => 'all',
+    my $line = json({id => $id, function => $o{function} // 'runlog.note', args => $o{args} // ['linked', $id], kwargs => {}, origin => 'n2', set => 'all',
                      epoch => '0123456789abcdef', seq => $o{seq} // 1, issued => int(time * 1000), ttl => 3600});
     return json({relay => {from => $o{from} // 'n2', route => [], arity => 1}}) . "\n$line\n";
 }
@@ -236,6 +239,52 @@ subtest 'what comes over one is judged as a request is' => sub {
     is($node->call('example.sum', [1, 2])->{json}{result}, 3, 'the node goes on');
     $fleet->stop;
     $fleet->no_crash;
+};
+
+subtest 'a run that takes long for once holds up neither the link nor a stop' => sub {
+    for my $end ('goes on', 'stops') {
+        my $fleet = Fleet->new(nodes => 2, durability => 'async')->start;
+        my $node = $fleet->node('n1');
+        my ($socket) = ask_for_link($node);
+        my $seq = 0;
+        my $sleep = sub {
+            my ($seconds) = @_;
+            my $id = make_id();
+            return ($id, frame($node, relayed($node, $id, function => 'runlog.sleep', args => [$seconds], seq => ++$seq)));
+        };
+        for (1 .. $USUAL) {
+            my ($id, $message) = $sleep->(0);
+            syswrite $socket, $message;
+            is(answer($socket)->[0], 202, 'a message is answered');
+            eventually { $node->runs($id) == 1 } 10, 'and its call runs';
+        }
+        my ($long, $message) = $sleep->($LONG);
+        my ($behind, $later) = (make_id(), make_id());
+        my $start = time;
+        syswrite $socket, $message . frame($node, relayed($node, $behind, seq => ++$seq));
+        my $both = '';
+        while ($both !~ /"accepted":1.*"accepted":1/s && time < $start + $PATIENCE && IO::Select->new($socket)->can_read($PATIENCE)) {
+            sysread $socket, $both, 65536, length $both or last;
+        }
+        eventually { $node->runs($long) && $node->runs($behind) } 10, 'one that takes long runs, and what came right behind it';
+        syswrite $socket, frame($node, relayed($node, $later, seq => ++$seq));
+        is(answer($socket)->[0], 202, 'a later one is answered');
+        eventually { $node->runs($later) } 10, 'and runs';
+        cmp_ok(time - $start, '<', $SOON, sprintf 'all of it while the long one runs: %.2f s', time - $start);
+        if ($end eq 'stops') {
+            $start = time;
+            $node->ask_to_stop;
+            ends($socket, 'a stop ends the link');
+            cmp_ok(time - $start, '<', $SOON, sprintf 'without waiting for the run: %.2f s', time - $start);
+        }
+        else {
+            eventually { $node->call('runlog.sleep', [$LONG], id => $long)->{json}{outcome} eq 'ok' } $PATIENCE, 'the long one ends';
+            syswrite $socket, frame($node, relayed($node, make_id(), seq => ++$seq));
+            is(answer($socket)->[0], 202, 'and the link goes on');
+        }
+        $fleet->stop;
+        $fleet->no_crash;
+    }
 };
 
 subtest 'as many as there are, and no more' => sub {
