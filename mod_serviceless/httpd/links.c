@@ -13,6 +13,7 @@
 #include <apr_thread_mutex.h>
 #include <http_connection.h>
 #include <http_core.h>
+#include <http_log.h>
 #include <http_protocol.h>
 #include <http_ssl.h>
 
@@ -22,12 +23,16 @@
 #include "../transport/link.h"
 #include "run.h"
 
-#define IDLE_WAIT (2 * SVL_LINK_AGE_MAX)   /* seconds */
-#define SEEN 256                           /* ids that are remembered, so that who overheard one gets nothing for it */
-#define LOAN_WAIT apr_time_from_msec(1)    /* that a link waits for its thread, which runs something */
+APLOG_USE_MODULE(serviceless);
+
+#define IDLE_WAIT (2 * SVL_LINK_AGE_MAX)     /* seconds */
+#define SEEN 256                             /* ids that are remembered, so that who overheard one gets nothing for it */
+#define LOAN_WAIT apr_time_from_msec(1)      /* that a link waits for its thread, which runs something */
+#define THREAD_AGAIN apr_time_from_msec(100) /* before a thread is tried again where none was to be had */
 #define LEAVE_WAIT apr_time_from_msec(300) /* for messages that are being answered, when there is less time than for the rest */
 
 struct svl_links_t {
+    svl_runtime_t *runtime;
     apr_thread_mutex_t *lock;
     apr_thread_cond_t *left;
     svl_crew_t *crew;
@@ -64,26 +69,37 @@ static void look_at_loans(void *baton)
 {
     svl_links_t *links = baton;
     apr_time_t now = svl_transport_monotonic();
+    apr_interval_time_t again = 0;
     svl_link_end_t *link, *next;
-    int left = 0, young = 0;
+    int left = 0;
     apr_thread_mutex_lock(links->lock);
+    for (link = links->fresh; link; link = link->next) {
+        left += link->loan != NULL; /* no thread was to be had */
+    }
     for (link = links->open; link; link = next) {
         next = link->next;
         if (link->loan && now - link->loan->since >= LOAN_WAIT) {
             move(&links->open, &links->fresh, link);
             left++;
         }
-        else {
-            young |= link->loan != NULL;
+        else if (link->loan) {
+            again = LOAN_WAIT;
         }
     }
-    if (young) {
-        svl_alarm_set(links->alarm, LOAN_WAIT);
+    apr_thread_mutex_unlock(links->lock);
+    if (left) {
+        ap_log_error(APLOG_MARK, APLOG_DEBUG, 0, links->runtime->node->server,
+                     SVLNO(0386) "%d links get another thread: what theirs run takes longer than usual", left);
+    }
+    for (; left > 0 && svl_crew_ask_at_once(links->crew) == APR_SUCCESS; left--) {
+        continue;
+    }
+    again = again || !left ? again : THREAD_AGAIN;
+    apr_thread_mutex_lock(links->lock);
+    if (again) {
+        svl_alarm_set(links->alarm, again);
     }
     apr_thread_mutex_unlock(links->lock);
-    while (left-- > 0) {
-        svl_crew_ask_at_once(links->crew); /* else its own thread comes back to it */
-    }
 }
 
 int svl_links_run(svl_link_end_t *link)
@@ -122,7 +138,10 @@ static void turn(void *baton)
     svl_links_t *links = baton;
     svl_link_end_t *link, **at;
     apr_thread_mutex_lock(links->lock);
-    link = links->fresh;
+    for (link = links->fresh; link && link->loan; link = link->next) {
+        continue; /* those without any thread first */
+    }
+    link = link ? link : links->fresh;
     if (link) {
         move(&links->fresh, &links->open, link);
         if (link->loan) {
@@ -152,12 +171,13 @@ apr_status_t svl_links_create(svl_links_t **links, svl_runtime_t *runtime, apr_p
     if (rv == APR_SUCCESS) {
         rv = apr_thread_cond_create(&made->left, p);
     }
-    if (rv == APR_SUCCESS) {
+    if (rv == APR_SUCCESS) { /* each link has one, and each run may hold another */
         rv = svl_crew_create(&made->crew, SVL_LINKS_MAX + SVL_RUN_THREADS, turn, made, p);
     }
     if (rv == APR_SUCCESS) {
         rv = svl_alarm_create(&made->alarm, look_at_loans, made, p);
     }
+    made->runtime = runtime;
     made->most = runtime->guarded ? SVL_LINKS_MAX_ALONE : SVL_LINKS_MAX;
     *links = made;
     return rv;

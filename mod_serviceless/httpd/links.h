@@ -2,7 +2,7 @@
 /**
  * @file httpd/links.h
  * @brief Connections of peers that were upgraded (transport/link.h has their other end): a thread each reads messages, and answers them as
- * the endpoint would, without a request for each.
+ * the endpoint would, without a request for each.  It runs what takes microseconds, too; where that takes longer, another thread takes over.
  *
  * A link is taken away from httpd, so it holds no worker, whatever the MPM, and httpd does not wait for it to end.
  */

@@ -46,7 +46,15 @@ static int receive_more(svl_link_end_t *link, apr_time_t until)
     }
 }
 
-/* Nobody waits for a peer that does not read. */
+static void leave_turn(svl_link_end_t *link)
+{
+    if (link->turn) {
+        svl_runs_turn_leave(link->runtime->runs);
+        link->turn = 0;
+    }
+}
+
+/* No run waits for a peer that does not read. */
 static int send_all(svl_link_end_t *link, const char *line, apr_size_t head, const char *body, apr_size_t length)
 {
     apr_time_t until = svl_transport_monotonic() + WHOLE_WAIT;
@@ -55,10 +63,7 @@ static int send_all(svl_link_end_t *link, const char *line, apr_size_t head, con
         if (out == head + length) {
             return 1;
         }
-        if (link->turn) {
-            svl_runs_turn_leave(link->runtime->runs);
-            link->turn = 0;
-        }
+        leave_turn(link);
         if (!wait_for(link, POLLOUT, until)) {
             return 0;
         }
@@ -159,13 +164,18 @@ static void forget_message(svl_link_end_t *link, const svl_frame_t *frame, const
     }
 }
 
-/* Most peers that send a message send the next one somewhere else first. */
-static void let_senders_go_on(void)
-{
 #ifdef SCHED_BATCH
-    const struct sched_param none = {0};
-    sched_setscheduler(0, SCHED_BATCH, &none); /* of this thread; where it cannot be, it is interrupted more often */
+#define PATIENT SCHED_BATCH
+#else
+#define PATIENT SCHED_OTHER
 #endif
+
+/* A thread that reads is patient: most peers that send it a message send the next one to somebody else first, and are not interrupted.
+ * One that runs a function is as any other, and so is what that starts. */
+static void be(int policy)
+{
+    const struct sched_param none = {0};
+    sched_setscheduler(0, policy, &none); /* of this thread; where it cannot be, it takes turns as before */
 }
 
 /* One message.  @return nonzero when it was answered, and there may be more */
@@ -185,19 +195,42 @@ static int serve_one(svl_link_end_t *link, apr_pool_t *p)
     return answered;
 }
 
+/* @return as svl_links_run */
+static int run(svl_link_end_t *link, int patient)
+{
+    int ours;
+    if (patient) {
+        be(SCHED_OTHER);
+    }
+    ours = svl_links_run(link);
+    if (patient && ours) {
+        be(PATIENT);
+    }
+    return ours;
+}
+
 int svl_links_serve(svl_link_end_t *link)
 {
+    const int patient = sched_getscheduler(0) == SCHED_OTHER; /* else the administrator has chosen */
     apr_pool_t *own, *pool; /* the first one's allocator would go with what it is cleared of */
     int going = 1, ours = 1;
     if (svl_pool_create(&own) != APR_SUCCESS) {
         return 1;
     }
     apr_pool_create(&pool, own);
-    let_senders_go_on();
+    if (patient) {
+        be(PATIENT);
+    }
     while (ours && going) {
         going = serve_one(link, pool);
         apr_pool_clear(pool);
-        ours = !link->turn || svl_links_run(link);
+        if (!going) {
+            leave_turn(link);
+        }
+        ours = !link->turn || run(link, patient);
+    }
+    if (patient && ours) {
+        be(SCHED_OTHER);
     }
     apr_pool_destroy(own);
     return ours;

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /**
  * @file httpd/run.h
- * @brief Running calls: inline at the origin, else by a child's run threads, so that a slow function delays nobody else's.
+ * @brief Running calls: inline at the origin, else by a child's run threads, or in their place by the thread that has accepted them, as long as
+ * another one can do what else that has to do: so that a slow function delays nobody else's.
  */
 #ifndef SVL_HTTPD_RUN_H
 #define SVL_HTTPD_RUN_H
 
 #include "runtime.h"
 
-#define SVL_RUN_THREADS 32         /**< run threads of a child; started when needed */
+#define SVL_RUN_THREADS 32         /**< that run at the same time in a child, but for those that run inline; started when needed */
 #define SVL_RUN_QUEUE_MAX 1000000  /**< runs waiting for one function in a child; beyond it messages are answered busy */
 
 /** Attempts from which on a call is suspected to be what ends processes: it waits until no other rerun is left. */
@@ -53,12 +54,12 @@ int svl_runs_room(svl_runs_t *runs, const svl_function_t *function);
 void svl_runs_push(svl_runs_t *runs, const svl_function_t *function, apr_uint64_t position, unsigned int attempts);
 
 /** The same for calls that came together, and were not begun before.
- * @param turn NULL; or set to nonzero where they take microseconds, as far as is known, and a thread would have to be woken for them: then
- * it is not, and the caller is to do its turn soon, or to leave it after all */
+ * @param turn NULL; or set to nonzero where they take microseconds, as far as is known, nothing waits for the disk, and a thread would have
+ * to be woken for them: then it is not, and the caller is to do its turn soon, or to leave it after all */
 void svl_runs_push_all(svl_runs_t *runs, const svl_function_t *function, const apr_uint64_t *positions, int count, int *turn);
 
-/** A turn of a run thread, which is not woken, since the caller has to do nothing else.  Runs what has waited longest, but no more than
- * microseconds as far as is known: so more than one call may be run, and one of them may hang. */
+/** A turn of a run thread, which is not woken, since the caller has nothing else to do.  Runs some calls of one function, not always those that
+ * were pushed: a few hundred microseconds, as far as is known.  But any of them may hang. */
 void svl_runs_turn(svl_runs_t *runs);
 
 /** Leaves the turn to a run thread. */

@@ -14,8 +14,6 @@
 
 APLOG_USE_MODULE(serviceless);
 
-#define QUICK_MICROS 200 /* of what the thread that queued it may run itself */
-
 static void work(void *baton);
 
 apr_status_t svl_runs_create(svl_runs_t **out, svl_runtime_t *runtime, apr_pool_t *p)
@@ -111,8 +109,8 @@ static svl_runs_place_t *take_place(svl_runs_t *runs)
 /* With the lock held, which it gives up meanwhile.  @return a lane that may run; NULL: there is none, or others see to it */
 static svl_runs_lane_t *wait_next(svl_runs_t *runs)
 {
-    svl_runs_lane_t *lane = svl_runs_lane_next(runs);
-    for (int wanted = 1; !lane && wanted && !runs->watching && !runs->stopping; lane = svl_runs_lane_next(runs)) {
+    svl_runs_lane_t *lane = svl_runs_lane_next(runs, 0);
+    for (int wanted = 1; !lane && wanted && !runs->watching && !runs->stopping; lane = svl_runs_lane_next(runs, 0)) {
         wanted = 0;
         for (apr_uint32_t i = 0; i < runs->count; i++) {
             wanted |= svl_runs_lane_wants(runs, &runs->lanes[i]);
@@ -126,7 +124,7 @@ static svl_runs_lane_t *wait_next(svl_runs_t *runs)
     return lane;
 }
 
-/* @param once nonzero: what is taken at one time, and without waiting for anything; else until no lane may run */
+/* @param once nonzero: what is quick, and taken at one time, without waiting for anything; else until no lane may run */
 static void run_lanes(svl_runs_t *runs, int once)
 {
     apr_uint64_t positions[SVL_RUNS_TAKE_MAX];
@@ -137,11 +135,12 @@ static void run_lanes(svl_runs_t *runs, int once)
     apr_thread_mutex_lock(runs->lock);
     place = take_place(runs);
     do {
-        lane = once ? svl_runs_lane_next(runs) : wait_next(runs);
+        lane = once ? svl_runs_lane_next(runs, 1) : wait_next(runs);
         if (!lane || runs->stopping) {
             break;
         }
-        apr_uint32_t count = svl_runs_lane_take(lane, lane == svl_runs_suspects(runs), positions);
+        apr_int64_t micros = once ? SVL_RUNS_QUICK_MICROS : lane == svl_runs_suspects(runs) ? 0 : SVL_RUNS_TAKE_MICROS;
+        apr_uint32_t count = svl_runs_lane_take(lane, micros, positions);
         int reruns = lane == svl_runs_suspects(runs) || svl_runs_count_reruns(runs, lane, positions, count);
         svl_runs_batch_t batch = {.runtime = runs->runtime,
                                   .function = lane->function,
@@ -218,7 +217,7 @@ static void push(svl_runs_t *runs, svl_runs_lane_t *lane, const apr_uint64_t *po
     }
     runs->reruns += reruns ? queued : 0;
     needed = needs_thread(runs);
-    if (needed && turn && !*turn && lane->mean && count * lane->mean <= QUICK_MICROS) {
+    if (needed && turn && !*turn && !runs->runtime->node->durable && svl_runs_lane_quick(lane, count)) {
         *turn = 1;
         needed = 0;
     }

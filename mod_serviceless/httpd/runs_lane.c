@@ -12,7 +12,6 @@
 #include "../transport/transport.h"
 #include "run.h"
 
-#define TAKE_MICROS 1000                    /* as many as run in about this time */
 #define LANE_KEPT 4096                      /* positions that an empty lane keeps room for */
 #define LANE_START 64                       /* positions a lane has room for at first */
 #define SUSPECTS_WAIT apr_time_from_sec(10) /* for reruns of which none begins or ends */
@@ -88,7 +87,7 @@ int svl_runs_lane_crowded(const svl_runs_t *runs, const svl_runs_lane_t *lane)
 {
     apr_time_t now;
     int few = 0;
-    if (lane->running < FEW || !lane->mean || lane->count * lane->mean >= FEW * (apr_int64_t)TAKE_MICROS) {
+    if (lane->running < FEW || !lane->mean || lane->count * lane->mean >= FEW * (apr_int64_t)SVL_RUNS_TAKE_MICROS) {
         return 0;
     }
     now = svl_transport_monotonic();
@@ -115,11 +114,18 @@ static int lane_may_run(const svl_runs_t *runs, const svl_runs_lane_t *lane)
     return svl_runs_lane_wants(runs, lane) && !svl_runs_lane_crowded(runs, lane);
 }
 
-svl_runs_lane_t *svl_runs_lane_next(svl_runs_t *runs)
+/* What is not to run twice is marked in the log before it runs, and that may take the time of a write. */
+int svl_runs_lane_quick(const svl_runs_lane_t *lane, apr_int64_t count)
+{
+    return lane->function && lane->function->on_crash == SERVICELESS_RERUN && lane->mean
+           && count * lane->mean <= SVL_RUNS_QUICK_MICROS;
+}
+
+svl_runs_lane_t *svl_runs_lane_next(svl_runs_t *runs, int quick)
 {
     for (apr_uint32_t i = 0; i < runs->count; i++) {
         svl_runs_lane_t *lane = &runs->lanes[(runs->next + i) % runs->count];
-        if (lane_may_run(runs, lane)) {
+        if (lane_may_run(runs, lane) && (!quick || svl_runs_lane_quick(lane, 1))) {
             runs->next = (runs->next + i + 1) % runs->count;
             return lane;
         }
@@ -138,9 +144,9 @@ int svl_runs_count_reruns(const svl_runs_t *runs, const svl_runs_lane_t *lane, c
     return reruns;
 }
 
-apr_uint32_t svl_runs_lane_take(svl_runs_lane_t *lane, int single, apr_uint64_t *positions)
+apr_uint32_t svl_runs_lane_take(svl_runs_lane_t *lane, apr_int64_t micros, apr_uint64_t *positions)
 {
-    apr_int64_t most = lane->mean && !single ? TAKE_MICROS / lane->mean : 1;
+    apr_int64_t most = lane->mean ? micros / lane->mean : 1;
     apr_uint32_t count = most < 1 ? 1 : most > SVL_RUNS_TAKE_MAX ? SVL_RUNS_TAKE_MAX : (apr_uint32_t)most;
     count = count < lane->count ? count : lane->count;
     for (apr_uint32_t i = 0; i < count; i++) {

@@ -15,6 +15,9 @@
 #define SVL_RUNS_TAKE_MAX 128                  /**< runs taken at once; their outcomes share a commit */
 #define SVL_RUNS_RERUN (APR_UINT64_C(1) << 63) /**< of a position: an earlier run was cut short */
 
+#define SVL_RUNS_TAKE_MICROS 1000 /**< of runs that a thread takes at once */
+#define SVL_RUNS_QUICK_MICROS 200 /**< likewise, where it has something else to do */
+
 #define SVL_RUNS_CROWDED_WAIT 2000 /**< microseconds after which a run that is usually short is taken to hang */
 #define SVL_RUNS_KEPT (1 << 20)    /**< bytes that a child keeps for runs to come; giving pages back disturbs all its threads */
 
@@ -43,7 +46,7 @@ struct svl_runs_t {
     svl_runs_lane_t *lanes; /* by svl_function_t.index; then one for telling of missed calls, and one for suspects */
     apr_uint32_t count;
     apr_uint32_t next; /* lane to look at first */
-    int busy;          /* threads that run, or were asked to */
+    int busy;          /* threads that run, or were asked to, or have a turn to do */
     int inside;        /* threads in a lane */
     int reruns;        /* first ones, of all lanes: waiting or running */
     apr_time_t moved;  /* when a rerun was last taken or ended, monotonic */
@@ -81,12 +84,14 @@ int svl_runs_lane_push(svl_runs_lane_t *lane, apr_uint64_t position);
 int svl_runs_lane_wants(const svl_runs_t *runs, const svl_runs_lane_t *lane);
 /** @return nonzero when one more thread would be of no use now */
 int svl_runs_lane_crowded(const svl_runs_t *runs, const svl_runs_lane_t *lane);
-/** @return the next one that may run and is not crowded, or NULL */
-svl_runs_lane_t *svl_runs_lane_next(svl_runs_t *runs);
+/** @return nonzero when so many runs of it take less time than to wake a thread for them, as far as is known */
+int svl_runs_lane_quick(const svl_runs_lane_t *lane, apr_int64_t count);
+/** @param quick nonzero: only of those in which a run is quick  @return the next one that may run and is not crowded, or NULL */
+svl_runs_lane_t *svl_runs_lane_next(svl_runs_t *runs, int quick);
 /** @return how many of these positions, taken from the lane, are first reruns */
 int svl_runs_count_reruns(const svl_runs_t *runs, const svl_runs_lane_t *lane, const apr_uint64_t *positions,
                           apr_uint32_t count);
-/** @param single nonzero: one only  @return how many were taken */
-apr_uint32_t svl_runs_lane_take(svl_runs_lane_t *lane, int single, apr_uint64_t *positions);
+/** @param micros as many as run in about this time; 0: one  @return how many were taken */
+apr_uint32_t svl_runs_lane_take(svl_runs_lane_t *lane, apr_int64_t micros, apr_uint64_t *positions);
 
 #endif

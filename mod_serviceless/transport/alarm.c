@@ -19,6 +19,7 @@ struct svl_alarm_t {
     int asked;  /* of the crew */
     int set;    /* atomic */
     int ending; /* atomic */
+    int gone;   /* atomic; nonzero: the thread is */
 };
 
 #ifdef __linux__
@@ -67,7 +68,8 @@ static void turn(void *baton)
 
     for (;;) {
         if (read(alarm->timer, &times, sizeof(times)) < 0 && errno != EINTR) {
-            return; /* only if another module closed it: what is set is left to svl_relay_poke */
+            __atomic_store_n(&alarm->gone, 1, __ATOMIC_RELEASE);
+            return; /* only if another module closed it: what is set is lost */
         }
         if (__atomic_load_n(&alarm->ending, __ATOMIC_ACQUIRE)) {
             return;
@@ -93,6 +95,9 @@ apr_status_t svl_alarm_set(svl_alarm_t *alarm, apr_interval_time_t delay)
 {
     apr_status_t rv;
 
+    if (__atomic_load_n(&alarm->gone, __ATOMIC_ACQUIRE)) {
+        return APR_EBADF;
+    }
     if (__atomic_load_n(&alarm->set, __ATOMIC_ACQUIRE)) {
         return APR_SUCCESS;
     }

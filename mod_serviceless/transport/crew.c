@@ -2,6 +2,7 @@
 #include "crew.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <semaphore.h>
 
 #include <apr_thread_mutex.h>
@@ -34,6 +35,7 @@ struct svl_crew_t {
     int starting; /* of them, those that have not come to work yet */
     int asked;    /* turns that no thread has; nobody rests then */
     int ending;   /* atomic */
+    int policy;   /* of who made it, as sched_getscheduler has it */
 };
 
 apr_status_t svl_crew_create(svl_crew_t **crew, int most, svl_crew_work_t *work, void *baton, apr_pool_t *p)
@@ -48,6 +50,7 @@ apr_status_t svl_crew_create(svl_crew_t **crew, int most, svl_crew_work_t *work,
     made->most = most;
     made->work = work;
     made->baton = baton;
+    made->policy = sched_getscheduler(0);
     *crew = made;
     return APR_SUCCESS;
 }
@@ -68,12 +71,23 @@ static void rest(svl_crew_t *crew, member_t *member)
     }
 }
 
+/* A thread is started by whoever needs it, and would be scheduled as that one is. */
+static void take_policy(const svl_crew_t *crew)
+{
+    const struct sched_param none = {0};
+
+    if (crew->policy == SCHED_OTHER && sched_getscheduler(0) != SCHED_OTHER) {
+        sched_setscheduler(0, SCHED_OTHER, &none);
+    }
+}
+
 static void *APR_THREAD_FUNC turns(apr_thread_t *thread, void *baton)
 {
     member_t *member = baton;
     svl_crew_t *crew = member->crew;
 
     (void)thread;
+    take_policy(crew);
     apr_thread_mutex_lock(crew->lock);
     crew->starting--;
     while (!is_ending(crew)) {

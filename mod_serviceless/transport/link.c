@@ -9,9 +9,11 @@
 
 #include <apr_strings.h>
 
-#define TICK_MS 1000              /* longest sleep */
-#define BUFFER_MIN 4096           /* holds an acknowledgement */
-#define REST apr_time_from_sec(1) /* before one is wanted in the place of one that ended */
+#define TICK_MS 1000                      /* longest sleep */
+#define BUFFER_MIN 4096                   /* holds an acknowledgement */
+#define REST apr_time_from_sec(1)         /* before one is wanted in the place of one that ended */
+#define AGAIN_MIN apr_time_from_sec(60)   /* until the next question, when there was no link that works; it doubles … */
+#define AGAIN_MAX apr_time_from_sec(1920) /* … up to this */
 
 int svl_link_is_aborted(const svl_link_t *link)
 {
@@ -44,6 +46,17 @@ int svl_link_is_open(svl_link_t *link)
 int svl_link_is_wanted(svl_link_t *link)
 {
     return !svl_link_is_open(link) && svl_transport_monotonic() >= link->next;
+}
+
+void svl_link_put_off(svl_link_t *link)
+{
+    link->wait = !link->wait ? AGAIN_MIN : link->wait < AGAIN_MAX ? 2 * link->wait : link->wait;
+    link->next = svl_transport_monotonic() + link->wait;
+}
+
+void svl_link_close(svl_link_t *link)
+{
+    svl_link_set(link, -1);
 }
 
 void svl_link_abort(svl_link_t *link)

@@ -35,9 +35,15 @@ int svl_link_open(svl_link_t *link, const svl_transport_exchange_t *exchange, sv
 /** @return nonzero when a message can go over it; one that is too old is closed */
 int svl_link_is_open(svl_link_t *link);
 
-/** @return nonzero when it is closed, and it is time for svl_link_open: a second after it ended; a minute after the peer gave none that
- * works, then two, up to half an hour */
+/** @return nonzero when it is closed, and it is time for svl_link_open: at once when it was too old, a second after it ended otherwise; a
+ * minute after the peer gave none that works, then two, up to half an hour */
 int svl_link_is_wanted(svl_link_t *link);
+
+/** It is not wanted for a while, as after an svl_link_open in vain. */
+void svl_link_put_off(svl_link_t *link);
+
+/** Nothing is under way.  It can be opened again. */
+void svl_link_close(svl_link_t *link);
 
 /** Sends as much as can be sent without waiting; the link is open, and the exchange lives until it has ended. */
 void svl_link_begin(svl_link_t *link, svl_transport_exchange_t *exchange);

@@ -14,8 +14,6 @@
 
 #define HEAD_MAX 8192                     /* bytes of the answer's header */
 #define OPEN_WAIT apr_time_from_msec(500) /* longest: calls to the peer wait meanwhile */
-#define AGAIN_MIN apr_time_from_sec(60)   /* until the next question, when there was no link that works; it doubles … */
-#define AGAIN_MAX apr_time_from_sec(1920) /* … up to this */
 #define SLICE_MS 50                       /* between two looks whether the link is aborted */
 
 /* @return 0: time is over, or the link is aborted */
@@ -168,7 +166,6 @@ int svl_link_open(svl_link_t *link, const svl_transport_exchange_t *exchange, sv
         link->wait = 0;
         return 1;
     }
-    link->wait = !link->wait ? AGAIN_MIN : link->wait < AGAIN_MAX ? 2 * link->wait : link->wait;
-    link->next = svl_transport_monotonic() + link->wait;
+    svl_link_put_off(link);
     return 0;
 }

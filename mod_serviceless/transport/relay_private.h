@@ -89,7 +89,7 @@ typedef struct svl_relay_lane_t {
     int ready;                      /**< waits for a worker */
     apr_pool_t *pool;               /**< of client */
     svl_transport_client_t *client; /**< NULL until needed */
-    svl_link_t *link;               /**< likewise; with client */
+    svl_link_t *link;               /**< likewise; stays, since it knows when the peer may be asked again */
     apr_time_t logged;              /**< atomic; when a line about its refusals was last written */
     svl_relay_watches_t watched;
     svl_peer_result_e answer;       /**< the maintenance thread's: how it answered a probe; SVL_PEER_SKIPPED: it was not asked */

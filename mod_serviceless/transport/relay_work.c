@@ -131,11 +131,10 @@ static void lane_open(svl_relay_t *relay, svl_relay_lane_t *lane)
     if (lane->client || apr_pool_create(&lane->pool, relay->pool) != APR_SUCCESS) {
         return;
     }
-    lane->client = svl_relay_client(relay, lane->pool);
-    if (lane->client && svl_link_create(&lane->link, relay->options.http, lane->pool) != APR_SUCCESS) {
-        lane->client = NULL;
+    if (!lane->link && svl_link_create(&lane->link, relay->options.http, relay->pool) != APR_SUCCESS) {
         lane->link = NULL;
     }
+    lane->client = lane->link ? svl_relay_client(relay, lane->pool) : NULL;
     if (lane->client) {
         relay->clients++;
         return;
@@ -154,7 +153,7 @@ static void lane_release(svl_relay_t *relay, svl_relay_lane_t *lane)
     if (relay->clients > SVL_RELAY_CLIENTS_MAX && !lane->queue.head && lane->client) {
         apr_pool_destroy(lane->pool);
         lane->client = NULL;
-        lane->link = NULL;
+        svl_link_close(lane->link);
         relay->clients--;
     }
     svl_relay_queue_ready(relay, lane);

@@ -40,9 +40,12 @@ int svl_signed_link(svl_link_t *link, svl_signer_t *signer, const char *self, co
     svl_transport_exchange_t question, proof;
     apr_size_t length;
     const char *line = svl_message_relay_line(self, NULL, 0, 0, -1, p, &length);
-    return svl_signed_make(&question, signer, url, SVL_LINK_PREFIX, line, length, p) == APR_SUCCESS
-           && svl_signed_make(&proof, signer, url, "", line, length, p) == APR_SUCCESS
-           && svl_link_open(link, &question, &proof, address, port);
+    if (svl_signed_make(&question, signer, url, SVL_LINK_PREFIX, line, length, p) != APR_SUCCESS
+        || svl_signed_make(&proof, signer, url, "", line, length, p) != APR_SUCCESS) {
+        svl_link_put_off(link);
+        return 0;
+    }
+    return svl_link_open(link, &question, &proof, address, port);
 }
 
 int svl_signed_holds(const svl_transport_exchange_t *exchange, svl_signer_t *signer, const char *peer, svl_peer_state_t *state,
