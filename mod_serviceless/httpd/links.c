@@ -264,7 +264,7 @@ int svl_links_take(const svl_exchange_t *exchange)
 {
     svl_links_t *links = exchange->runtime->links;
     svl_link_end_t *link;
-    int room;
+    int room, taken;
     if (!is_wanted(exchange)) {
         return 0;
     }
@@ -279,8 +279,9 @@ int svl_links_take(const svl_exchange_t *exchange)
         apr_cpystrn(link->from, exchange->r->connection->client_ip, sizeof(link->from));
         link->fd = take_from_httpd(exchange->r);
     }
+    taken = link && link->fd >= 0; /* from the moment it is in the list it may end, and be gone */
     apr_thread_mutex_lock(links->lock);
-    if (link && link->fd >= 0) {
+    if (taken) {
         link->next = links->fresh;
         links->fresh = link;
         if (links->stopping) {
@@ -292,7 +293,7 @@ int svl_links_take(const svl_exchange_t *exchange)
         apr_thread_cond_signal(links->left);
     }
     apr_thread_mutex_unlock(links->lock);
-    if (!link || link->fd < 0) {
+    if (!taken) {
         free(link);
         return 0;
     }
