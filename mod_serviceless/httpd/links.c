@@ -18,6 +18,7 @@
 #include <http_ssl.h>
 
 #include "../core/guard.h"
+#include "../core/pool.h"
 #include "../transport/alarm.h"
 #include "../transport/crew.h"
 #include "../transport/link.h"
@@ -25,14 +26,16 @@
 
 APLOG_USE_MODULE(serviceless);
 
-#define IDLE_WAIT (2 * SVL_LINK_AGE_MAX)     /* seconds */
-#define SEEN 256                             /* ids that are remembered, so that who overheard one gets nothing for it */
-#define LOAN_WAIT apr_time_from_msec(1)      /* that a link waits for its thread, which runs something */
+#define IDLE_WAIT (2 * SVL_LINK_AGE_MAX) /* seconds */
+#define KEPT (4 << 20)                   /* bytes that are kept for messages to come; giving pages back disturbs all threads */
+#define SEEN 256                         /* ids that are remembered, so that who overheard one gets nothing for it */
+#define LOAN_WAIT apr_time_from_msec(1)  /* that a link waits for its thread, which runs something */
 #define THREAD_AGAIN apr_time_from_msec(100) /* before a thread is tried again where none was to be had */
 #define LEAVE_WAIT apr_time_from_msec(300) /* for messages that are being answered, when there is less time than for the rest */
 
 struct svl_links_t {
     svl_runtime_t *runtime;
+    apr_pool_t *pool; /* of the threads' pools: so they share an allocator */
     apr_thread_mutex_t *lock;
     apr_thread_cond_t *left;
     svl_crew_t *crew;
@@ -167,7 +170,11 @@ static void turn(void *baton)
 apr_status_t svl_links_create(svl_links_t **links, svl_runtime_t *runtime, apr_pool_t *p)
 {
     svl_links_t *made = apr_pcalloc(p, sizeof(*made));
-    apr_status_t rv = apr_thread_mutex_create(&made->lock, APR_THREAD_MUTEX_DEFAULT, p);
+    apr_status_t rv = svl_pool_create(&made->pool);
+    if (rv == APR_SUCCESS) {
+        apr_allocator_max_free_set(apr_pool_allocator_get(made->pool), KEPT);
+        rv = apr_thread_mutex_create(&made->lock, APR_THREAD_MUTEX_DEFAULT, p);
+    }
     if (rv == APR_SUCCESS) {
         rv = apr_thread_cond_create(&made->left, p);
     }
@@ -275,6 +282,7 @@ int svl_links_take(const svl_exchange_t *exchange)
     link = room ? calloc(1, sizeof(*link)) : NULL;
     if (link) {
         link->runtime = exchange->runtime;
+        link->pool = links->pool;
         link->stopping = &links->stopping;
         apr_cpystrn(link->from, exchange->r->connection->client_ip, sizeof(link->from));
         link->fd = take_from_httpd(exchange->r);

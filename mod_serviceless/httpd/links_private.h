@@ -18,6 +18,7 @@ typedef struct svl_link_loan_t {
 typedef struct svl_link_end_t {
     struct svl_link_end_t *next; /**< among those without a thread, or the open */
     svl_runtime_t *runtime;
+    apr_pool_t *pool;      /**< of the pools of all links' threads */
     const int *stopping;   /**< atomic; nonzero: no further message is to be taken */
     svl_link_loan_t *loan; /**< of its thread's stack; NULL: its thread reads or answers, or it has none */
     int proven;            /**< nonzero: a message was answered */

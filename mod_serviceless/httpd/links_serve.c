@@ -11,7 +11,6 @@
 
 #include "../core/frame.h"
 #include "../core/message.h"
-#include "../core/pool.h"
 #include "endpoint.h"
 #include "receive.h"
 #include "run.h"
@@ -212,12 +211,11 @@ static int run(svl_link_end_t *link, int patient)
 int svl_links_serve(svl_link_end_t *link)
 {
     const int patient = sched_getscheduler(0) == SCHED_OTHER; /* else the administrator has chosen */
-    apr_pool_t *own, *pool; /* the first one's allocator would go with what it is cleared of */
+    apr_pool_t *pool;
     int going = 1, ours = 1;
-    if (svl_pool_create(&own) != APR_SUCCESS) {
+    if (apr_pool_create(&pool, link->pool) != APR_SUCCESS) {
         return 1;
     }
-    apr_pool_create(&pool, own);
     if (patient) {
         be(PATIENT);
     }
@@ -232,6 +230,6 @@ int svl_links_serve(svl_link_end_t *link)
     if (patient && ours) {
         be(SCHED_OTHER);
     }
-    apr_pool_destroy(own);
+    apr_pool_destroy(pool);
     return ours;
 }

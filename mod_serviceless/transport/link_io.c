@@ -6,7 +6,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#define BUFFER_KEPT 65536 /* bytes that a link keeps for what comes next */
+#define BUFFER_KEPT 131072 /* bytes that a link keeps for what comes next */
 
 int svl_link_buffer_reserve(svl_link_buffer_t *buffer, apr_size_t bytes)
 {

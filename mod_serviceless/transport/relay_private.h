@@ -28,7 +28,7 @@
                                         more are left to workers */
 #define SVL_RELAY_PROBES_MAX 256   /**< peers probed at the same time */
 #define SVL_RELAY_CLIENTS_MAX 64   /**< clients kept with their connection; beyond, an idle one is closed */
-#define SVL_RELAY_BODY_KEPT 65536  /**< bytes of a message buffer that a resting sender keeps */
+#define SVL_RELAY_BODY_KEPT 131072 /**< bytes of a message buffer that a resting sender keeps */
 #define SVL_RELAY_AGAIN_ARITY 32   /**< of what is relayed in another's place: some nodes of the route may have had a call already, and
                                         those would not hand it on, so nearly all of them get it from here */
 #define SVL_RELAY_LOGGED_MAX 8     /**< refusals of one acknowledgement that are logged one by one */
