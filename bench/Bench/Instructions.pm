@@ -3,10 +3,10 @@ package Bench::Instructions;
 
 # Instructions a call, counted by callgrind in a fleet of two nodes (async, event): the same number however busy the machine is.
 #
-#   accept     the origin: the handler of a client's call with reply "accepted", its first message to the peer included
-#   hand on    the origin: what its workers do for it
-#   receive    the peer: the handler of the message with the call
-#   run        the peer: reading, running and recording it
+#   accept     the origin: the handler of a client's call with reply "accepted", its message to the peer included
+#   hand on    the origin: what is done about the answer to that
+#   receive    the peer: reading the message with the call, over a link or as a request, and answering it
+#   run        the peer: reading the call from the log, running it and recording its outcome
 #
 # Two fleets with different numbers of calls are counted, so that what a process does once is left out.
 use strict;
@@ -17,9 +17,11 @@ use Fleet;
 use Fleet::Edit;
 
 my @CALLS = (50, 250);
-my %FUNCTION = (
-    'accept' => [n1 => 'svl_endpoint_handler'], 'hand on' => [n1 => 'svl_relay_work'],
-    'receive' => [n2 => 'svl_endpoint_handler'], 'run' => [n2 => 'svl_runs_batch_run'],
+my %FUNCTIONS = ( # of which node, added and subtracted
+    'accept' => [n1 => '+svl_endpoint_handler'],
+    'hand on' => [n1 => '+svl_relay_work', '+svl_relay_work_alarm'],
+    'receive' => [n2 => '+svl_endpoint_handler', '+svl_links_serve', '-svl_links_run'],
+    'run' => [n2 => '+svl_runs_batch_run'],
 );
 my ($valgrind) = grep { -x } map { "$_/valgrind" } split /:/, $ENV{PATH};
 
@@ -48,13 +50,16 @@ sub _count {
     $client->disconnect;
     $fleet->stop;
     my %total;
-    for my $what (keys %FUNCTION) {
-        my ($name, $function) = @{$FUNCTION{$what}};
+    for my $what (keys %FUNCTIONS) {
+        my ($name, @functions) = @{$FUNCTIONS{$what}};
         for my $file (glob "$scratch/$name.*") {
             my $text = `callgrind_annotate --inclusive=yes --threshold=100 --show-percs=no '$file' 2>/dev/null`;
-            $total{$what} += $1 =~ s/,//gr if $text =~ /^\s*([\d,]+)\s+\S*:\Q$function\E\b/m;
+            for (@functions) {
+                my ($sign, $function) = /^([+-])(.+)/;
+                $total{$what} += "${sign}1" * $1 =~ s/,//gr if $text =~ /^\s*([\d,]+)\s+\S*:\Q$function\E\b/m;
+            }
         }
-        die "callgrind saw no $function at $name\n" unless $total{$what};
+        die "callgrind saw nothing of '$what' at $name\n" unless $total{$what};
     }
     return \%total;
 }
@@ -62,7 +67,7 @@ sub _count {
 # Instructions a call: {accept => number, …}.
 sub instructions {
     my ($few, $many) = map { _count($_) } @CALLS;
-    return {map { $_ => int(($many->{$_} - $few->{$_}) / ($CALLS[1] - $CALLS[0]) + 0.5) } keys %FUNCTION};
+    return {map { $_ => int(($many->{$_} - $few->{$_}) / ($CALLS[1] - $CALLS[0]) + 0.5) } keys %FUNCTIONS};
 }
 
 1;

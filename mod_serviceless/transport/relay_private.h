@@ -29,6 +29,9 @@
 #define SVL_RELAY_PROBES_MAX 256   /**< peers probed at the same time */
 #define SVL_RELAY_CLIENTS_MAX 64   /**< clients kept with their connection; beyond, an idle one is closed */
 #define SVL_RELAY_BODY_KEPT 131072 /**< bytes of a message buffer that a resting sender keeps */
+#define SVL_RELAY_GATHER_MIN 2     /**< calls of a message over a link after which more seem to come than messages are worth: what waits behind it … */
+#define SVL_RELAY_GATHER_MANY 8    /**< … does so until its answer is looked at, which with so many calls is later … */
+#define SVL_RELAY_GATHER_MAX 128   /**< … unless it is as much as this, or the message was */
 #define SVL_RELAY_AGAIN_ARITY 32   /**< of what is relayed in another's place: some nodes of the route may have had a call already, and
                                         those would not hand it on, so nearly all of them get it from here */
 #define SVL_RELAY_LOGGED_MAX 8     /**< refusals of one acknowledgement that are logged one by one */
@@ -89,6 +92,7 @@ typedef struct svl_relay_lane_t {
     int ready;                      /**< waits for a worker */
     apr_pool_t *pool;               /**< of client */
     svl_transport_client_t *client; /**< NULL until needed */
+    int gathers;                    /**< nonzero: what waits behind the message that is under way is in no hurry */
     svl_link_t *link;               /**< likewise; stays, since it knows when the peer may be asked again */
     apr_time_t logged;              /**< atomic; when a line about its refusals was last written */
     svl_relay_watches_t watched;
@@ -122,6 +126,7 @@ typedef struct svl_relay_sender_t {
     apr_uint32_t calls;              /**< of the message; 0: nothing was sent */
     int linked;                      /**< nonzero: over the lane's link */
     apr_time_t begun;                /**< monotonic */
+    apr_time_t look;                 /**< likewise; while it cruises: not before */
     svl_transport_exchange_t exchange;
     svl_relay_attempt_t attempt;
 } svl_relay_sender_t;
@@ -226,6 +231,8 @@ void svl_relay_work_begin(svl_relay_t *relay, int most);
 svl_relay_sender_t *svl_relay_work_flight(svl_relay_flights_t *flights);
 /** With the mutex: workers have to end the flights that cruise. */
 void svl_relay_work_hurry(svl_relay_t *relay);
+/** @return nonzero when what waits on a busy lane shall go out as soon as it can; nothing does, or it gathers: 0 */
+int svl_relay_work_hurries(const svl_relay_lane_t *lane);
 /** Starts so many workers. */
 void svl_relay_work_start(svl_relay_t *relay, int count);
 /** One worker's turn.  @param baton the relay */

@@ -196,7 +196,7 @@ void svl_relay_queue_place(svl_relay_t *relay, svl_relay_slice_t *slice, svl_rel
             break;
         }
         list_append(&lane->queue, slice);
-        if (lane->busy) {
+        if (lane->busy && svl_relay_work_hurries(lane)) {
             svl_relay_work_hurry(relay);
         }
         svl_relay_queue_ready(relay, lane);

@@ -3,7 +3,8 @@
 
 #define LOOK_AFTER                                                                                                             \
     apr_time_from_msec(1) /* whether a flight that cruises was answered; a peer on the same site has done so by then */
-#define CRUISE apr_time_from_msec(10) /* longest, from when it was begun; then a worker waits for it */
+#define LOOK_LATE apr_time_from_msec(3) /* likewise, where what waits behind it gathers */
+#define CRUISE apr_time_from_msec(10)   /* longest, from when it was begun; then a worker waits for it */
 
 static svl_relay_lane_t *take_ready(svl_relay_t *relay)
 {
@@ -183,12 +184,23 @@ svl_relay_sender_t *svl_relay_work_flight(svl_relay_flights_t *flights)
     return sender;
 }
 
+/* Calls that come faster than answers would go out in messages of one or two, each of which costs as much as one of many. */
+int svl_relay_work_hurries(const svl_relay_lane_t *lane)
+{
+    return lane->queue.head && !(lane->gathers && lane->queue.length < SVL_RELAY_GATHER_MAX);
+}
+
 /* What waits behind it goes out when it has ended. */
 static void fly(svl_relay_t *relay, svl_relay_sender_t *sender)
 {
-    int cruises = sender->calls && sender->exchange.sent && !sender->lane->queue.head
-                  && svl_transport_monotonic() - sender->begun < CRUISE && !svl_relay_send_wants_link(relay, sender->lane)
-                  && svl_alarm_set(relay->alarm, LOOK_AFTER) == APR_SUCCESS;
+    apr_time_t now = svl_transport_monotonic();
+    int cruises;
+    sender->lane->gathers = sender->linked && sender->calls >= SVL_RELAY_GATHER_MIN && sender->calls < SVL_RELAY_GATHER_MAX;
+    sender->look = sender->begun + (sender->lane->gathers && sender->calls >= SVL_RELAY_GATHER_MANY ? LOOK_LATE : LOOK_AFTER);
+    sender->look = sender->look > now ? sender->look : now + LOOK_AFTER;
+    cruises = sender->calls && sender->exchange.sent && !svl_relay_work_hurries(sender->lane) && now - sender->begun < CRUISE
+              && !svl_relay_send_wants_link(relay, sender->lane)
+              && svl_alarm_set(relay->alarm, sender->look - now) == APR_SUCCESS;
     flights_add(cruises ? &relay->cruising : &relay->flights, sender);
 }
 
@@ -333,6 +345,10 @@ void svl_relay_work_alarm(void *baton)
     for (int left = relay->cruising.count; left > 0 && relay->cruising.head && !relay->stopping; left--) {
         svl_relay_sender_t *sender = svl_relay_work_flight(&relay->cruising);
         int ended;
+        if (sender->look > svl_transport_monotonic() + LOOK_AFTER / 2) { /* the alarm was another one's */
+            fly(relay, sender);
+            continue;
+        }
         svl_relay_unlock(relay);
         ended = svl_relay_send_ended(relay, sender);
         svl_relay_lock(relay);

@@ -11,6 +11,12 @@ typedef enum { GIVES, REFUSES, ENDS_EACH, SWALLOWS, HANGS_LATER } manner_e;
 
 static _Atomic manner_e manner;
 static int links, framed; /* atomics: links that were given, messages that came over them */
+static apr_time_t came[16]; /* when the first ones did, monotonic; of one link, and read when nothing is under way */
+
+static int number(const int *counter)
+{
+    return __atomic_load_n(counter, __ATOMIC_SEQ_CST);
+}
 
 /* @return nonzero with a line, which ends with its LF and a NUL */
 static int read_line(int fd, char *line, size_t size)
@@ -44,6 +50,9 @@ static int answer_framed(node_t *node, request_t *request, const char *line)
     }
     snprintf(message.head, sizeof(message.head),
              "POST\r\nwebhook-id: %s\r\nwebhook-timestamp: %s\r\nwebhook-signature: %s\r\n\r\n", id, timestamp, signature);
+    if (number(&framed) < (int)UNIT_COUNT(came)) {
+        came[number(&framed)] = svl_transport_monotonic();
+    }
     __atomic_add_fetch(&framed, 1, __ATOMIC_SEQ_CST);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
     message.fd = pair[0];
@@ -107,11 +116,6 @@ static fleet_t *linking_fleet(apr_pool_t *p, apr_uint32_t count, manner_e how)
     return fleet;
 }
 
-static int number(const int *counter)
-{
-    return __atomic_load_n(counter, __ATOMIC_SEQ_CST);
-}
-
 static void call_and_wait(node_t *a, int i, apr_uint32_t arity)
 {
     node_call(a, apr_psprintf(a->fleet->p, "call-%03d", i), arity);
@@ -158,6 +162,34 @@ static void large_messages_go_as_well(void **state)
     }
     assert_in_range(number(&framed), 1 + 4, 1 + 5);
     assert_int_equal(node_calls(a, 1), 6);
+    all_are_up(a);
+}
+
+/* Where several calls came together, what comes right behind them waits a millisecond for more; what comes behind one does not. */
+static void calls_that_come_fast_share_messages(void **state)
+{
+    fleet_t *fleet = linking_fleet(*state, 2, GIVES);
+    node_t *a = &fleet->nodes[0];
+    apr_uint64_t first;
+    int before;
+    node_begin(a);
+    call_and_wait(a, 0, 1);
+    AWAIT(number(&links) == 1);
+    for (int i = 1; i < 5; i++) {
+        call_and_wait(a, i, 1);
+    }
+    before = number(&framed);
+    first = node_accept(a, "one", 10, 1);
+    for (int i = 1; i < 4; i++) {
+        assert_int_equal(node_accept(a, apr_psprintf(fleet->p, "other-%d", i), 10, 1), first + i);
+    }
+    svl_relay_push(a->relay, first, 2, NULL, &a->ring, 1, 1);
+    svl_relay_push(a->relay, first + 2, 1, NULL, &a->ring, 1, 1);
+    svl_relay_push(a->relay, first + 3, 1, NULL, &a->ring, 1, 1);
+    AWAIT(svl_relay_backlog(a->relay) == 0);
+    assert_in_range(number(&framed), before + 2, before + 3); /* 3: the last one took longer than that millisecond to be pushed */
+    assert_true(came[before + 1] - came[before] >= apr_time_from_msec(1) * 9 / 10);
+    assert_int_equal(node_calls(a, 1), 9);
     all_are_up(a);
 }
 
@@ -248,6 +280,7 @@ static void stop_ends_what_is_under_way_on_links(void **state)
 static const struct CMUnitTest promises[] = {
     PROMISE("messages go over links", messages_go_over_links),
     PROMISE("large messages go as well", large_messages_go_as_well),
+    PROMISE("calls that come fast share messages", calls_that_come_fast_share_messages),
     PROMISE("who refuses is not asked again soon", who_refuses_is_not_asked_again_soon),
     PROMISE("links that end are replaced", links_that_end_are_replaced),
     PROMISE("a link that brings nothing says nothing of the peer", a_link_that_brings_nothing_says_nothing_of_the_peer),
