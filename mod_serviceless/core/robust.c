@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "robust.h"
 
+#include <errno.h>
+#include <time.h>
+
+#define AGAIN_NS 100000000 /* before somebody who waits looks whether the lock is free */
+
 int svl_robust_make(pthread_mutex_t *lock)
 {
     pthread_mutexattr_t attributes;
@@ -18,3 +23,31 @@ int svl_robust_make(pthread_mutex_t *lock)
     pthread_mutexattr_destroy(&attributes);
     return error;
 }
+
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 30)
+/* An unlock wakes one that waits.  If that one is killed before it has the lock, the kernel wakes the next one; but not where a third one took
+ * the lock in between, who does not know that anybody waits. */
+int svl_robust_lock(pthread_mutex_t *lock)
+{
+    struct timespec until;
+    int error = pthread_mutex_trylock(lock);
+    if (error != EBUSY) {
+        return error;
+    }
+    do {
+        clock_gettime(CLOCK_MONOTONIC, &until);
+        until.tv_nsec += AGAIN_NS;
+        if (until.tv_nsec >= 1000000000) {
+            until.tv_nsec -= 1000000000;
+            until.tv_sec++;
+        }
+        error = pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &until);
+    } while (error == ETIMEDOUT);
+    return error;
+}
+#else
+int svl_robust_lock(pthread_mutex_t *lock)
+{
+    return pthread_mutex_lock(lock);
+}
+#endif

@@ -12,4 +12,8 @@
  * @return 0 or an error of the system */
 int svl_robust_make(pthread_mutex_t *lock);
 
+/** Takes it.  A process that is killed may take along the wake-up that was meant for another one, so nobody relies on being woken.
+ * @return 0, EOWNERDEAD, or an error of the system */
+int svl_robust_lock(pthread_mutex_t *lock);
+
 #endif

@@ -40,6 +40,7 @@ struct svl_links_t {
     apr_thread_cond_t *left;
     svl_crew_t *crew;
     svl_alarm_t *alarm;
+    apr_time_t asked;      /* monotonic; when the last threads were for links of the kind that are in fresh */
     svl_link_end_t *fresh; /* without a thread so far, or whose thread runs something for long */
     svl_link_end_t *open;
     int count; /* of both */
@@ -72,12 +73,11 @@ static void look_at_loans(void *baton)
 {
     svl_links_t *links = baton;
     apr_time_t now = svl_transport_monotonic();
-    apr_interval_time_t again = 0;
     svl_link_end_t *link, *next;
-    int left = 0;
+    int left = 0, waiting = 0, young = 0;
     apr_thread_mutex_lock(links->lock);
     for (link = links->fresh; link; link = link->next) {
-        left += link->loan != NULL; /* no thread was to be had */
+        waiting += link->loan != NULL; /* for a thread that was asked, or that was not to be had */
     }
     for (link = links->open; link; link = next) {
         next = link->next;
@@ -85,9 +85,16 @@ static void look_at_loans(void *baton)
             move(&links->open, &links->fresh, link);
             left++;
         }
-        else if (link->loan) {
-            again = LOAN_WAIT;
+        else {
+            young |= link->loan != NULL;
         }
+    }
+    if (now - links->asked >= THREAD_AGAIN) {
+        left += waiting;
+    }
+    links->asked = left ? now : links->asked;
+    if (young || left || waiting) {
+        svl_alarm_set(links->alarm, young ? LOAN_WAIT : THREAD_AGAIN);
     }
     apr_thread_mutex_unlock(links->lock);
     if (left) {
@@ -97,12 +104,6 @@ static void look_at_loans(void *baton)
     for (; left > 0 && svl_crew_ask_at_once(links->crew) == APR_SUCCESS; left--) {
         continue;
     }
-    again = again || !left ? again : THREAD_AGAIN;
-    apr_thread_mutex_lock(links->lock);
-    if (again) {
-        svl_alarm_set(links->alarm, again);
-    }
-    apr_thread_mutex_unlock(links->lock);
 }
 
 int svl_links_run(svl_link_end_t *link)

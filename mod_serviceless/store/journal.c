@@ -160,7 +160,7 @@ static apr_status_t write_locked(svl_store_t *store)
 /* A holder that was killed has left nothing half done: what it took from the ring is still there. */
 int svl_journal_lock(svl_journal_t *journal)
 {
-    int error = pthread_mutex_lock(&journal->lock);
+    int error = svl_robust_lock(&journal->lock);
 
     return error == EOWNERDEAD ? pthread_mutex_consistent(&journal->lock) : error;
 }

@@ -21,7 +21,7 @@ int svl_recent_make(svl_recent_t *recent)
 /* What its dead holder left half done is done anew by the next transaction. */
 static int lock(svl_recent_t *recent)
 {
-    int error = pthread_mutex_lock(&recent->lock);
+    int error = svl_robust_lock(&recent->lock);
 
     if (error == EOWNERDEAD) {
         error = pthread_mutex_consistent(&recent->lock);

@@ -10,16 +10,18 @@
 #endif
 
 #include "crew.h"
+#include "transport.h"
 
 struct svl_alarm_t {
     svl_crew_t *crew; /* of one, whose only turn lasts until the end */
     svl_alarm_work_t *work;
     void *baton;
-    int timer;  /* descriptor; -1: not needed yet, or there was none to be had */
-    int asked;  /* of the crew */
-    int set;    /* atomic */
-    int ending; /* atomic */
-    int gone;   /* atomic; nonzero: the thread is */
+    int timer;      /* descriptor; -1: not needed yet, or there was none to be had */
+    int asked;      /* of the crew */
+    int set;        /* atomic */
+    apr_time_t due; /* monotonic; when it rings, if it is set */
+    int ending;     /* atomic */
+    int gone;       /* atomic; nonzero: the thread is */
 };
 
 #ifdef __linux__
@@ -93,16 +95,18 @@ apr_status_t svl_alarm_create(svl_alarm_t **alarm, svl_alarm_work_t *work, void 
 
 apr_status_t svl_alarm_set(svl_alarm_t *alarm, apr_interval_time_t delay)
 {
+    apr_time_t due = svl_transport_monotonic() + delay;
     apr_status_t rv;
 
-    if (__atomic_load_n(&alarm->gone, __ATOMIC_ACQUIRE)) {
-        return APR_EBADF;
+    if (__atomic_load_n(&alarm->gone, __ATOMIC_ACQUIRE) || __atomic_load_n(&alarm->ending, __ATOMIC_ACQUIRE)) {
+        return APR_EOF;
     }
-    if (__atomic_load_n(&alarm->set, __ATOMIC_ACQUIRE)) {
+    if (__atomic_load_n(&alarm->set, __ATOMIC_ACQUIRE) && alarm->due <= due) {
         return APR_SUCCESS;
     }
     rv = prepare(alarm);
     if (rv == APR_SUCCESS) {
+        alarm->due = due;
         __atomic_store_n(&alarm->set, 1, __ATOMIC_RELEASE);
         rv = ring_in(alarm, delay);
         if (rv != APR_SUCCESS) {

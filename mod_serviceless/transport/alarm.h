@@ -24,7 +24,7 @@ typedef void svl_alarm_work_t(void *baton);
 apr_status_t svl_alarm_create(svl_alarm_t **alarm, svl_alarm_work_t *work, void *baton, apr_pool_t *p);
 
 /**
- * @brief Has the work done in @a delay (microseconds, above 0), or when it was set to before, if it was and that has not begun.  Never waits.
+ * @brief Has the work done in @a delay (microseconds, above 0), or earlier if it was set to that and has not begun.  Never waits.
  * Callers take turns.
  * @return APR_SUCCESS, or why it cannot be; then it is not
  */

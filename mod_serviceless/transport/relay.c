@@ -177,7 +177,7 @@ void svl_relay_poke(svl_relay_t *relay)
 {
     int more;
     svl_relay_lock(relay);
-    svl_relay_work_hurry(relay); /* should the alarm have failed */
+    svl_relay_flight_hurry(relay); /* should the alarm have failed */
     more = relay->stopping ? 0 : svl_relay_work_count(relay, relay->options.simultaneous);
     svl_relay_unlock(relay);
     svl_relay_work_start(relay, more);

@@ -5,8 +5,8 @@
  *
  *   push ──> outbox ──split by arity──> lane of a peer ──take──> message ──begun──> flight ──ended──> done, or placed on another lane
  *
- * A flight of which only the answer is missing, and behind which nothing waits, is left alone for a moment (it cruises): its answer has
- * come by then, and no thread had to wait for it.
+ * A flight of which only the answer is missing, and behind which nothing waits, or nothing that would be in a hurry (it gathers), is left
+ * alone for a moment (it cruises): its answer has come by then, and no thread had to wait for it.
  *
  * All of it is guarded by svl_relay_t.mutex, except what a lane's or a sender's present user owns.
  */
@@ -67,6 +67,7 @@ typedef struct svl_relay_slice_t {
 typedef struct svl_relay_list_t {
     svl_relay_slice_t *head, *tail;
     apr_uint32_t length;
+    apr_uint64_t calls; /**< of all slices */
 } svl_relay_list_t;
 
 /** Calls that a peer acknowledged and is to hand on. */
@@ -89,10 +90,10 @@ typedef struct svl_relay_lane_t {
     const svl_relay_peer_t *peer;
     svl_relay_list_t queue;
     int busy;                       /**< a request is in flight, by a sender that also owns client */
+    apr_time_t gathers;             /**< monotonic; until then what waits behind that is in no hurry; 0: it is */
     int ready;                      /**< waits for a worker */
     apr_pool_t *pool;               /**< of client */
     svl_transport_client_t *client; /**< NULL until needed */
-    int gathers;                    /**< nonzero: what waits behind the message that is under way is in no hurry */
     svl_link_t *link;               /**< likewise; stays, since it knows when the peer may be asked again */
     apr_time_t logged;              /**< atomic; when a line about its refusals was last written */
     svl_relay_watches_t watched;
@@ -220,6 +221,19 @@ void svl_relay_probe_lanes(svl_relay_t *relay, svl_relay_lane_t **lanes, int cou
 void svl_relay_watch_add(svl_relay_t *relay, svl_relay_lane_t *lane, const svl_relay_slice_t *slice, apr_time_t now);
 void svl_relay_watch_forget(svl_relay_t *relay);
 
+/* relay_flight.c; with the mutex */
+void svl_relay_flight_add(svl_relay_flights_t *flights, svl_relay_sender_t *sender);
+/** @return the oldest of @a flights, for who ends it; NULL: there is none */
+svl_relay_sender_t *svl_relay_flight_take(svl_relay_flights_t *flights);
+/** What was begun cruises, or waits for a worker. */
+void svl_relay_flight_begin(svl_relay_t *relay, svl_relay_sender_t *sender);
+/** @return 0: it cruises, and it is too early to look whether it was answered */
+int svl_relay_flight_is_due(const svl_relay_sender_t *sender);
+/** Workers have to end the flights that cruise. */
+void svl_relay_flight_hurry(svl_relay_t *relay);
+/** @return nonzero when what waits on a busy lane shall go out as soon as it can; nothing does, or it gathers: 0 */
+int svl_relay_flight_hurries(const svl_relay_lane_t *lane);
+
 /* relay_work.c */
 /** With the mutex.  @return how many workers to start now, so that as many look for something as there is ready, or @a most; they
  * are counted as started */
@@ -227,17 +241,11 @@ int svl_relay_work_count(svl_relay_t *relay, int most);
 /** With the mutex, which it gives up meanwhile: sends to lanes that are ready, at most so many, as far as that needs no waiting.
  * Workers do the rest. */
 void svl_relay_work_begin(svl_relay_t *relay, int most);
-/** With the mutex.  @return the oldest of @a flights, for who ends it; NULL: there is none */
-svl_relay_sender_t *svl_relay_work_flight(svl_relay_flights_t *flights);
-/** With the mutex: workers have to end the flights that cruise. */
-void svl_relay_work_hurry(svl_relay_t *relay);
-/** @return nonzero when what waits on a busy lane shall go out as soon as it can; nothing does, or it gathers: 0 */
-int svl_relay_work_hurries(const svl_relay_lane_t *lane);
 /** Starts so many workers. */
 void svl_relay_work_start(svl_relay_t *relay, int count);
 /** One worker's turn.  @param baton the relay */
 svl_crew_work_t svl_relay_work;
-/** Ends the flights that cruise and were answered, and leaves the others to workers.  @param baton the relay */
+/** Ends the flights that cruise and were answered, and leaves to workers those that have done so for long.  @param baton the relay */
 svl_alarm_work_t svl_relay_work_alarm;
 
 /* relay.c */

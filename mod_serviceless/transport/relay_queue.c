@@ -16,6 +16,7 @@ static void list_append(svl_relay_list_t *list, svl_relay_slice_t *slice)
     }
     list->tail = slice;
     list->length++;
+    list->calls += slice->count;
 }
 
 svl_relay_slice_t *svl_relay_list_pop(svl_relay_list_t *list)
@@ -25,6 +26,7 @@ svl_relay_slice_t *svl_relay_list_pop(svl_relay_list_t *list)
         list->head = slice->next;
         list->tail = list->head ? list->tail : NULL;
         list->length--;
+        list->calls -= slice->count;
     }
     return slice;
 }
@@ -196,8 +198,8 @@ void svl_relay_queue_place(svl_relay_t *relay, svl_relay_slice_t *slice, svl_rel
             break;
         }
         list_append(&lane->queue, slice);
-        if (lane->busy && svl_relay_work_hurries(lane)) {
-            svl_relay_work_hurry(relay);
+        if (lane->busy && svl_relay_flight_hurries(lane)) {
+            svl_relay_flight_hurry(relay);
         }
         svl_relay_queue_ready(relay, lane);
         return;
@@ -240,9 +242,12 @@ void svl_relay_queue_return(svl_relay_lane_t *lane, svl_relay_list_t *taken, svl
             taken->head = slice;
             taken->tail = taken->tail ? taken->tail : slice;
             taken->length++;
+            taken->calls += slice->count;
+            kept.calls -= slice->count;
         }
         else {
             last->batch->abandoned = 1;
+            kept.calls -= last->count - used;
         }
         last->count = used;
     }
@@ -251,6 +256,7 @@ void svl_relay_queue_return(svl_relay_lane_t *lane, svl_relay_list_t *taken, svl
         lane->queue.tail = lane->queue.tail ? lane->queue.tail : taken->tail;
         lane->queue.head = taken->head;
         lane->queue.length += taken->length;
+        lane->queue.calls += taken->calls;
     }
     *taken = kept;
 }
@@ -277,8 +283,8 @@ void svl_relay_queue_forget(svl_relay_t *relay)
         batch_close(batch, &finished);
     }
     relay->outbox_tail = NULL;
-    svl_relay_work_hurry(relay);
-    for (svl_relay_sender_t *sender; (sender = svl_relay_work_flight(&relay->flights)) != NULL;) {
+    svl_relay_flight_hurry(relay);
+    for (svl_relay_sender_t *sender; (sender = svl_relay_flight_take(&relay->flights)) != NULL;) {
         if (sender->calls && !sender->linked) {
             relay->options.transport->finish(sender->lane->client); /* it is aborted, so this does not wait */
         }

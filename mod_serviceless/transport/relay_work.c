@@ -1,11 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "relay_private.h"
 
-#define LOOK_AFTER                                                                                                             \
-    apr_time_from_msec(1) /* whether a flight that cruises was answered; a peer on the same site has done so by then */
-#define LOOK_LATE apr_time_from_msec(3) /* likewise, where what waits behind it gathers */
-#define CRUISE apr_time_from_msec(10)   /* longest, from when it was begun; then a worker waits for it */
-
 static svl_relay_lane_t *take_ready(svl_relay_t *relay)
 {
     svl_relay_lane_t *lane = relay->ready;
@@ -160,57 +155,6 @@ static void lane_release(svl_relay_t *relay, svl_relay_lane_t *lane)
     svl_relay_queue_ready(relay, lane);
 }
 
-static void flights_add(svl_relay_flights_t *flights, svl_relay_sender_t *sender)
-{
-    sender->next = NULL;
-    if (flights->tail) {
-        flights->tail->next = sender;
-    }
-    else {
-        flights->head = sender;
-    }
-    flights->tail = sender;
-    flights->count++;
-}
-
-svl_relay_sender_t *svl_relay_work_flight(svl_relay_flights_t *flights)
-{
-    svl_relay_sender_t *sender = flights->head;
-    if (sender) {
-        flights->head = sender->next;
-        flights->tail = flights->head ? flights->tail : NULL;
-        flights->count--;
-    }
-    return sender;
-}
-
-/* Calls that come faster than answers would go out in messages of one or two, each of which costs as much as one of many. */
-int svl_relay_work_hurries(const svl_relay_lane_t *lane)
-{
-    return lane->queue.head && !(lane->gathers && lane->queue.length < SVL_RELAY_GATHER_MAX);
-}
-
-/* What waits behind it goes out when it has ended. */
-static void fly(svl_relay_t *relay, svl_relay_sender_t *sender)
-{
-    apr_time_t now = svl_transport_monotonic();
-    int cruises;
-    sender->lane->gathers = sender->linked && sender->calls >= SVL_RELAY_GATHER_MIN && sender->calls < SVL_RELAY_GATHER_MAX;
-    sender->look = sender->begun + (sender->lane->gathers && sender->calls >= SVL_RELAY_GATHER_MANY ? LOOK_LATE : LOOK_AFTER);
-    sender->look = sender->look > now ? sender->look : now + LOOK_AFTER;
-    cruises = sender->calls && sender->exchange.sent && !svl_relay_work_hurries(sender->lane) && now - sender->begun < CRUISE
-              && !svl_relay_send_wants_link(relay, sender->lane)
-              && svl_alarm_set(relay->alarm, sender->look - now) == APR_SUCCESS;
-    flights_add(cruises ? &relay->cruising : &relay->flights, sender);
-}
-
-void svl_relay_work_hurry(svl_relay_t *relay)
-{
-    for (svl_relay_sender_t *sender; (sender = svl_relay_work_flight(&relay->cruising)) != NULL;) {
-        flights_add(&relay->flights, sender);
-    }
-}
-
 static int next_lives(const svl_relay_t *relay)
 {
     return !relay->stopping && relay->ready && svl_peer_living(relay->ready->peer->state);
@@ -239,7 +183,7 @@ void svl_relay_work_begin(svl_relay_t *relay, int most)
         svl_relay_lock(relay);
         relay->guests--;
         apr_thread_cond_signal(relay->left);
-        fly(relay, sender);
+        svl_relay_flight_begin(relay, sender);
     }
 }
 
@@ -301,13 +245,13 @@ static int work_once(svl_relay_t *relay, svl_relay_batch_t **finished)
     svl_relay_sender_t *sender;
     distribute(relay, finished);
     svl_relay_work_begin(relay, relay->options.simultaneous);
-    sender = svl_relay_work_flight(&relay->flights);
+    sender = svl_relay_flight_take(&relay->flights);
     relay->looking--;
     if (sender) {
         help(relay);
     }
     else if (next_lives(relay)) { /* it can be begun when another has ended, which most likely was answered */
-        sender = svl_relay_work_flight(&relay->cruising);
+        sender = svl_relay_flight_take(&relay->cruising);
     }
     if (sender) {
         end(relay, sender, 1, finished);
@@ -343,23 +287,23 @@ void svl_relay_work_alarm(void *baton)
     svl_relay_lock(relay);
     relay->guests++;
     for (int left = relay->cruising.count; left > 0 && relay->cruising.head && !relay->stopping; left--) {
-        svl_relay_sender_t *sender = svl_relay_work_flight(&relay->cruising);
+        svl_relay_sender_t *sender = svl_relay_flight_take(&relay->cruising);
         int ended;
-        if (sender->look > svl_transport_monotonic() + LOOK_AFTER / 2) { /* the alarm was another one's */
-            fly(relay, sender);
+        if (!svl_relay_flight_is_due(sender)) { /* the alarm was another one's */
+            svl_relay_flight_begin(relay, sender);
             continue;
         }
         svl_relay_unlock(relay);
         ended = svl_relay_send_ended(relay, sender);
         svl_relay_lock(relay);
         if (!ended) {
-            fly(relay, sender);
+            svl_relay_flight_begin(relay, sender);
         }
         else if (is_quick(relay, sender)) {
             end(relay, sender, 0, &finished);
         }
         else {
-            flights_add(&relay->flights, sender);
+            svl_relay_flight_add(&relay->flights, sender);
         }
     }
     svl_relay_work_begin(relay, relay->options.simultaneous);

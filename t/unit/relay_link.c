@@ -165,12 +165,14 @@ static void large_messages_go_as_well(void **state)
     all_are_up(a);
 }
 
+#ifdef __linux__ /* elsewhere there is no alarm */
 /* Where several calls came together, what comes right behind them waits a millisecond for more; what comes behind one does not. */
 static void calls_that_come_fast_share_messages(void **state)
 {
     fleet_t *fleet = linking_fleet(*state, 2, GIVES);
     node_t *a = &fleet->nodes[0];
     apr_uint64_t first;
+    apr_time_t pushed;
     int before;
     node_begin(a);
     call_and_wait(a, 0, 1);
@@ -183,15 +185,17 @@ static void calls_that_come_fast_share_messages(void **state)
     for (int i = 1; i < 4; i++) {
         assert_int_equal(node_accept(a, apr_psprintf(fleet->p, "other-%d", i), 10, 1), first + i);
     }
+    pushed = svl_transport_monotonic();
     svl_relay_push(a->relay, first, 2, NULL, &a->ring, 1, 1);
     svl_relay_push(a->relay, first + 2, 1, NULL, &a->ring, 1, 1);
     svl_relay_push(a->relay, first + 3, 1, NULL, &a->ring, 1, 1);
     AWAIT(svl_relay_backlog(a->relay) == 0);
-    assert_in_range(number(&framed), before + 2, before + 3); /* 3: the last one took longer than that millisecond to be pushed */
-    assert_true(came[before + 1] - came[before] >= apr_time_from_msec(1) * 9 / 10);
+    assert_in_range(number(&framed), before + 2, before + 3); /* 3: the last one took more than a millisecond to be pushed */
+    assert_true(came[before + 1] - pushed >= apr_time_from_msec(1));
     assert_int_equal(node_calls(a, 1), 9);
     all_are_up(a);
 }
+#endif
 
 static void who_refuses_is_not_asked_again_soon(void **state)
 {
@@ -280,7 +284,9 @@ static void stop_ends_what_is_under_way_on_links(void **state)
 static const struct CMUnitTest promises[] = {
     PROMISE("messages go over links", messages_go_over_links),
     PROMISE("large messages go as well", large_messages_go_as_well),
+#ifdef __linux__
     PROMISE("calls that come fast share messages", calls_that_come_fast_share_messages),
+#endif
     PROMISE("who refuses is not asked again soon", who_refuses_is_not_asked_again_soon),
     PROMISE("links that end are replaced", links_that_end_are_replaced),
     PROMISE("a link that brings nothing says nothing of the peer", a_link_that_brings_nothing_says_nothing_of_the_peer),

@@ -65,12 +65,6 @@ struct responder_t {
     char head[16384];   /* of the last one */
 };
 
-static inline void unit_breathe(void)
-{
-    struct timespec breath = {0, 1000000};
-    nanosleep(&breath, NULL);
-}
-
 static inline int responder_get(responder_t *responder, const int *member)
 {
     pthread_mutex_lock(&responder->mutex);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -122,5 +123,12 @@ static const char *const unit_hostile_names[] = {
     "a=b", "a+b", "a@b", "a*", "{a}", "a|b", "a\x80", "a\xc2\x85",
 };
 /* clang-format on */
+
+/* Between two looks at what threads do. */
+static inline void unit_breathe(void)
+{
+    struct timespec breath = {0, 1000000};
+    nanosleep(&breath, NULL);
+}
 
 #endif
