@@ -3,7 +3,6 @@
 #include "../../mod_serviceless/core/robust.h"
 
 #include <pthread.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "unit.h"
@@ -15,7 +14,11 @@ static int got = -1; /* atomic; what the lock said */
 
 static void *take(void *none)
 {
-    __atomic_store_n(&got, svl_robust_lock(&lock), __ATOMIC_SEQ_CST);
+    int error = svl_robust_lock(&lock);
+    if (!error) {
+        pthread_mutex_unlock(&lock);
+    }
+    __atomic_store_n(&got, error, __ATOMIC_SEQ_CST);
     return none;
 }
 
