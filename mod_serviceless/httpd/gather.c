@@ -28,6 +28,12 @@ typedef struct round_t {
     apr_time_t until; /* of svl_transport_monotonic */
     int open;         /* signals are blocked, and may come in while others are waited for */
     apr_pool_t *pool;
+    const svl_function_t *function; /* to be run here; NULL: nothing is (any more) */
+    apr_uint64_t position;          /* of the call */
+    svl_signer_t *signer;
+    svl_transport_exchange_t *exchanges; /* by place in the ring */
+    svl_outcome_t *outcomes;             /* by node index */
+    int aborted;                         /* nonzero: one was, because the child is leaving */
 } round_t;
 
 void svl_gather_abort(svl_runtime_t *runtime)
@@ -87,19 +93,19 @@ static const char *problem_of(const svl_transport_exchange_t *exchange, int held
                                  svl_signed_advice(exchange->status, held));
 }
 
-static void conclude(const round_t *round, apr_uint32_t peer, const svl_transport_exchange_t *exchange, svl_signer_t *signer,
-                     svl_outcome_t *outcome)
+static void conclude(const round_t *round, apr_uint32_t peer, const svl_transport_exchange_t *exchange, svl_outcome_t *outcome)
 {
     const svl_node_t *node = round->runtime->node;
     const char *name = node->members[peer].name, *words;
     apr_int64_t tolerance = apr_time_sec(node->tolerance);
-    svl_peer_result_e result = svl_signed_judge(exchange, signer, name, node->peers[peer], tolerance, &words, round->pool);
+    svl_peer_result_e result =
+        svl_signed_judge(exchange, round->signer, name, node->peers[peer], tolerance, &words, round->pool);
     *outcome = (svl_outcome_t){.outcome = SVL_OUTCOME_UNKNOWN, .micros = -1};
     if (result == SVL_PEER_OK) {
         result = read_outcome(name, exchange, outcome, &words, round->pool);
     }
     if (result == SVL_PEER_REFUSED || result == SVL_PEER_UNAVAILABLE) {
-        int held = svl_signed_holds(exchange, signer, name, node->peers[peer], tolerance, round->pool);
+        int held = svl_signed_holds(exchange, round->signer, name, node->peers[peer], tolerance, round->pool);
         outcome->outcome = held && result == SVL_PEER_REFUSED ? SVL_OUTCOME_REFUSED : SVL_OUTCOME_UNKNOWN;
         words = problem_of(exchange, held, round->pool);
     }
@@ -135,7 +141,7 @@ static int conclude_own_fault(const round_t *round, apr_uint32_t peer, const svl
 }
 
 /* The message for each peer: the same bytes, each signed under an id of its own.  @return 0 when they cannot be signed */
-static int make_messages(const round_t *round, svl_transport_exchange_t *exchanges, svl_signer_t *signer)
+static int make_messages(const round_t *round)
 {
     const svl_node_t *node = round->runtime->node;
     apr_interval_time_t left = round->until - svl_transport_monotonic();
@@ -149,69 +155,90 @@ static int make_messages(const round_t *round, svl_transport_exchange_t *exchang
     body[first + round->length] = '\n';
     for (apr_uint32_t i = 0; i < round->set->ring.count; i++) {
         const svl_member_t *member = &node->members[round->set->ring.nodes[i]];
-        if (svl_signed_make(&exchanges[i], signer, member->endpoint, "", body, first + round->length + 1, round->pool)
+        if (svl_signed_make(&round->exchanges[i], round->signer, member->endpoint, "", body, first + round->length + 1,
+                            round->pool)
             != APR_SUCCESS) {
             return 0;
         }
-        exchanges[i].timeout = left > margin ? left - margin / 2 : left > 1000 ? left : 1000;
+        round->exchanges[i].timeout = left > 1000 ? left : 1000;
     }
     return 1;
 }
 
-/* A stop cuts the wait short by svl_gather_abort. */
-static void perform(const round_t *round, svl_gatherer_t *gatherer, svl_transport_exchange_t *exchanges)
+/* The own run is left to a thread that has to be woken for it: once the messages are out. */
+static void run_here(void *baton)
 {
+    round_t *round = baton;
+    if (round->function) {
+        svl_runs_push(round->runtime->runs, round->function, round->position, 0);
+        round->function = NULL;
+    }
+}
+
+static void note_ended(void *baton, int at)
+{
+    round_t *round = baton;
+    const apr_uint32_t peer = round->set->ring.nodes[at];
+    const svl_transport_exchange_t *exchange = &round->exchanges[at];
+    round->aborted |= exchange->result == SVL_TRANSPORT_ABORTED;
+    if (!conclude_own_fault(round, peer, exchange, &round->outcomes[peer])) {
+        conclude(round, peer, exchange, &round->outcomes[peer]);
+    }
+}
+
+/* A stop cuts the wait short by svl_gather_abort. */
+static void perform(round_t *round, svl_gatherer_t *gatherer)
+{
+    const svl_gatherer_watch_t watch = {round, run_here, note_ended};
     sigset_t before;
     if (round->open) {
         svl_guard_open(&before);
     }
-    svl_gatherer_perform(gatherer, round->set->ring.nodes, exchanges, (int)round->set->ring.count);
+    svl_gatherer_perform(gatherer, round->set->ring.nodes, round->exchanges, (int)round->set->ring.count, &watch);
     if (round->open) {
         svl_guard_leave(&before);
     }
 }
 
-/* Asks all others.  @param outcomes by node index  @return 0 when that was cut short because the child is leaving */
-static int ask(const round_t *round, svl_outcome_t *outcomes)
+/* Asks all others.  @return 0 when that was cut short because the child is leaving */
+static int ask(round_t *round)
 {
-    const svl_route_t *ring = &round->set->ring;
-    svl_transport_exchange_t *exchanges = apr_pcalloc(round->pool, (ring->count + 1) * sizeof(*exchanges));
-    svl_signer_t *signer = ring->count ? svl_runtime_take_signer(round->runtime) : NULL;
-    svl_gatherer_t *gatherer = signer ? svl_gatherer_take(round->runtime) : NULL;
-    int made = gatherer && make_messages(round, exchanges, signer);
-    int whole = 1;
-    for (apr_uint32_t i = 0; i < ring->count; i++) {
-        exchanges[i].result = SVL_TRANSPORT_LOCAL;
-        exchanges[i].error = "it is stopping, or has no memory";
+    const int count = (int)round->set->ring.count;
+    svl_gatherer_t *gatherer;
+    int made;
+    if (!count) {
+        return 1;
     }
+    round->exchanges = apr_pcalloc(round->pool, (apr_size_t)count * sizeof(*round->exchanges));
+    round->signer = svl_runtime_take_signer(round->runtime);
+    gatherer = round->signer ? svl_gatherer_take(round->runtime) : NULL;
+    made = gatherer && make_messages(round);
     if (made) {
-        perform(round, gatherer, exchanges);
+        perform(round, gatherer);
+    }
+    for (int i = 0; !made && i < count; i++) {
+        round->exchanges[i].result = SVL_TRANSPORT_LOCAL;
+        round->exchanges[i].error = "it is stopping, or has no memory";
+        note_ended(round, i);
     }
     if (gatherer) {
         svl_gatherer_give(gatherer);
     }
-    for (apr_uint32_t i = 0; i < ring->count; i++) {
-        svl_outcome_t *outcome = &outcomes[ring->nodes[i]];
-        whole = whole && made && exchanges[i].result != SVL_TRANSPORT_ABORTED;
-        if (!conclude_own_fault(round, ring->nodes[i], &exchanges[i], outcome)) {
-            conclude(round, ring->nodes[i], &exchanges[i], signer, outcome);
-        }
+    if (round->signer) {
+        svl_runtime_give_signer(round->runtime, round->signer);
     }
-    if (signer) {
-        svl_runtime_give_signer(round->runtime, signer);
-    }
-    return whole;
+    return made && !round->aborted;
 }
 
-static apr_status_t read_line(round_t *round, apr_uint64_t position)
+static apr_status_t read_line(round_t *round)
 {
     svl_store_reader_t *reader;
     svl_store_record_t record;
-    apr_status_t rv = svl_store_read_range(&reader, round->runtime->store, position, position + 1);
+    apr_status_t rv = svl_store_read_range(&reader, round->runtime->store, round->position, round->position + 1);
     if (rv != APR_SUCCESS) {
         return rv;
     }
-    rv = svl_store_get(reader, position, 0, &record);
+    rv = svl_store_get(reader, round->position, 0, &record);
     if (rv == APR_SUCCESS && record.line) {
         round->line = apr_pstrmemdup(round->pool, record.line, record.length);
         round->length = record.length;
@@ -225,31 +252,30 @@ static apr_status_t go_round(round_t *round, const svl_invoke_plan_t *plan, svl_
 {
     svl_runtime_t *runtime = round->runtime;
     const svl_node_t *node = runtime->node;
-    svl_outcome_t *outcomes = apr_pcalloc(round->pool, node->count * sizeof(*outcomes));
-    svl_outcome_t *own = &outcomes[node->self];
-    apr_status_t rv;
-    if (!all->answer.duplicate && plan->entry.run && !plan->entry.every) {
-        svl_runs_push(runtime->runs, plan->function, plan->entry.position, 0);
-    }
-    rv = read_line(round, plan->entry.position);
+    svl_outcome_t *own;
+    apr_status_t rv = read_line(round);
+    round->outcomes = apr_pcalloc(round->pool, node->count * sizeof(*round->outcomes));
+    own = &round->outcomes[node->self];
     if (rv != APR_SUCCESS) {
+        run_here(round);
         return svl_invoke_store_fault(rv, node, fault, round->pool);
     }
     /* Who was not reached gets it by sync; while this is under way its route in the log is this process's, and then nobody's. */
-    if (ask(round, outcomes) && !all->answer.duplicate && plan->batch.route) {
+    if (ask(round) && !all->answer.duplicate && plan->batch.route) {
         svl_store_relayed(runtime->store, plan->batch.first);
     }
-    svl_await_outcome(runtime, plan->entry.position, round->until, round->open, own, round->pool);
+    run_here(round); /* where no message was made */
+    svl_await_outcome(runtime, round->position, round->until, round->open, own, round->pool);
     own->node = node->name;
     if (own->outcome == SVL_OUTCOME_PENDING) {
-        own->detail = svl_await_detail(runtime, plan->function, plan->entry.position, round->pool);
+        own->detail = svl_await_detail(runtime, plan->function, round->position, round->pool);
     }
     all->answer.outcome = own->outcome;
     all->answer.text = own->outcome == SVL_OUTCOME_OK ? own->result : own->detail;
     all->answer.note = own->outcome == SVL_OUTCOME_OK ? own->detail : NULL;
     all->outcomes = apr_palloc(round->pool, (round->set->count + 1) * sizeof(*all->outcomes));
     for (apr_uint32_t i = 0; i < round->set->count; i++) {
-        all->outcomes[all->count++] = outcomes[round->set->members[i]];
+        all->outcomes[all->count++] = round->outcomes[round->set->members[i]];
     }
     return APR_SUCCESS;
 }
@@ -273,6 +299,8 @@ apr_status_t svl_gather(svl_runtime_t *runtime, const svl_call_request_t *reques
             .until = began + timeout - margin_of(timeout) / 4,
             .open = runtime->guarded && key, /* a companion's thread has the signals that it has */
             .pool = p,
+            .function = !all->answer.duplicate && plan.entry.run && !plan.entry.every ? plan.function : NULL,
+            .position = plan.entry.position,
         };
         rv = go_round(&round, &plan, all, fault);
     }

@@ -103,6 +103,14 @@ static void ask_again(svl_gatherer_t *gatherer, svl_transport_exchange_t **excha
     svl_transport_perform(&svl_curl_transport, gatherer->client, exchanges, count);
 }
 
+static void tell_ended(const svl_gatherer_watch_t *watch, const svl_transport_exchange_t *exchanges,
+                       svl_transport_exchange_t *const *ended, int count)
+{
+    for (int i = 0; i < count; i++) {
+        watch->ended(watch->baton, (int)(ended[i] - exchanges));
+    }
+}
+
 static void want_links(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, const svl_transport_exchange_t *exchanges,
                        int count)
 {
@@ -117,7 +125,8 @@ static void want_links(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, cons
 }
 
 /* Requests are driven first: what went out over links needs nobody until it is answered. */
-void svl_gatherer_perform(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, svl_transport_exchange_t *exchanges, int count)
+void svl_gatherer_perform(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, svl_transport_exchange_t *exchanges, int count,
+                          const svl_gatherer_watch_t *watch)
 {
     apr_pool_t *p = exchanges->pool;
     svl_transport_exchange_t **pointers = apr_palloc(p, (apr_size_t)count * sizeof(*pointers));
@@ -134,17 +143,23 @@ void svl_gatherer_perform(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, s
             pointers[asked++] = &exchanges[i];
         }
     }
+    watch->sent(watch->baton);
     if (asked) {
         svl_transport_perform(&svl_curl_transport, gatherer->client, pointers, asked);
+        tell_ended(watch, exchanges, pointers, asked);
     }
     asked = 0;
     for (int i = 0; i < count; i++) {
-        if (links[i] && !svl_link_finish(links[i])) {
+        if (links[i] && svl_link_finish(links[i])) {
+            watch->ended(watch->baton, i);
+        }
+        else if (links[i]) {
             pointers[asked++] = &exchanges[i];
         }
     }
     if (asked) {
         ask_again(gatherer, pointers, asked, began);
+        tell_ended(watch, exchanges, pointers, asked);
     }
     want_links(gatherer, nodes, exchanges, count);
 }

@@ -18,8 +18,16 @@ apr_status_t svl_gatherers_create(svl_runtime_t *runtime, apr_pool_t *p);
 /** @return NULL when the child is leaving, or there is no memory */
 svl_gatherer_t *svl_gatherer_take(svl_runtime_t *runtime);
 
+/** Whom it may concern meanwhile. */
+typedef struct svl_gatherer_watch_t {
+    void *baton;
+    void (*sent)(void *baton);          /**< what goes over links is out, and nothing was waited for so far */
+    void (*ended)(void *baton, int at); /**< the exchange at this place has; others may be under way still */
+} svl_gatherer_watch_t;
+
 /** Sends each exchange to the node of the same place, over a link where there is one, and returns when each has ended. */
-void svl_gatherer_perform(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, svl_transport_exchange_t *exchanges, int count);
+void svl_gatherer_perform(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, svl_transport_exchange_t *exchanges, int count,
+                          const svl_gatherer_watch_t *watch);
 
 /** Gives it back.  Peers that answered a request are asked for links first, by a thread of its own. */
 void svl_gatherer_give(svl_gatherer_t *gatherer);

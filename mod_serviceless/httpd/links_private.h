@@ -8,6 +8,7 @@
 
 #include "../transport/link_io.h"
 #include "links.h"
+#include "receive.h"
 
 /** While the thread of a link runs what came over it. */
 typedef struct svl_link_loan_t {
@@ -22,6 +23,8 @@ typedef struct svl_link_end_t {
     const int *stopping;   /**< atomic; nonzero: no further message is to be taken */
     svl_link_loan_t *loan; /**< of its thread's stack; NULL: its thread reads or answers, or it has none */
     int proven;            /**< nonzero: a message was answered */
+    svl_owed_t owed;       /**< for the message that is in the buffer, which was taken */
+    const svl_key_t *key;  /**< that one's */
     int turn;              /**< nonzero: its thread has a turn of a run thread to do */
     char from[64];         /**< the peer's address */
     int fd;

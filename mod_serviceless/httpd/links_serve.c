@@ -18,6 +18,12 @@
 #define BUFFER_MIN 8192                  /* bytes: most messages */
 #define WHOLE_WAIT apr_time_from_sec(10) /* for the rest of a message, or for a peer that does not read its answer */
 
+typedef enum {
+    END,   /* the link, that is */
+    GO_ON, /* there may be another message */
+    LEAVE  /* another thread has the link, which may be gone */
+} next_e;
+
 /* @return 0: it did not come so far in time */
 static int wait_for(const svl_link_end_t *link, short events, apr_time_t until)
 {
@@ -96,31 +102,6 @@ static int refuse(svl_link_end_t *link, const svl_exchange_t *exchange, const sv
     return answer_with(link, exchange, svl_fault_http(fault->reason), body, length);
 }
 
-/* @return 0: the link is to end */
-static int answer(svl_link_end_t *link, const svl_frame_t *frame, const char *body, apr_pool_t *p)
-{
-    svl_runtime_t *runtime = link->runtime;
-    svl_fault_t fault = {SVL_REASON_NONE, NULL};
-    svl_receive_answer_t said;
-    svl_exchange_t exchange = {.pool = p,
-                               .node = runtime->node,
-                               .runtime = runtime,
-                               .headers = {.id = frame->id, .timestamp = frame->timestamp, .signature = frame->signature},
-                               .named = frame->key,
-                               .body = body,
-                               .length = frame->length,
-                               .turn = &link->turn};
-    svl_endpoint_identify(&exchange);
-    if (svl_endpoint_verify(&exchange, &fault) != APR_SUCCESS) {
-        refuse(link, &exchange, &fault);
-        return 0; /* a link is for peers */
-    }
-    if (svl_receive(&exchange, &said, &fault) != APR_SUCCESS) {
-        return refuse(link, &exchange, &fault);
-    }
-    return answer_with(link, &exchange, said.status, said.body, said.length);
-}
-
 /* The line is copied, since the buffer may move.  @param until 0: it may begin whenever it likes  @return 0: no message came, or none that can be told from what follows it */
 static int read_message(svl_link_end_t *link, apr_time_t until, svl_frame_t *frame, const char **body, apr_pool_t *p)
 {
@@ -169,67 +150,102 @@ static void forget_message(svl_link_end_t *link, const svl_frame_t *frame, const
 #define PATIENT SCHED_OTHER
 #endif
 
-/* A thread that reads is patient: most peers that send it a message send the next one to somebody else first, and are not interrupted.
- * One that runs a function is as any other, and so is what that starts. */
+/* The thread of a link is patient: most peers that send it a message send the next one to somebody else first, and are not interrupted.  So
+ * is what a function starts there, unless it says otherwise. */
 static void be(int policy)
 {
     const struct sched_param none = {0};
     sched_setscheduler(0, policy, &none); /* of this thread; where it cannot be, it takes turns as before */
 }
 
-/* One message.  @return nonzero when it was answered, and there may be more */
-static int serve_one(svl_link_end_t *link, apr_pool_t *p)
+/* @return APR_SUCCESS, SVL_EREFUSED, or APR_INCOMPLETE: as svl_receive */
+static apr_status_t take(svl_exchange_t *exchange, svl_receive_answer_t *said, svl_fault_t *fault)
+{
+    apr_status_t rv = svl_endpoint_verify(exchange, fault);
+    return rv == APR_SUCCESS ? svl_receive(exchange, said, fault) : rv;
+}
+
+/* The message in the buffer, if it was not taken yet; else with what is owed for it. */
+static next_e answer(svl_link_end_t *link, const svl_frame_t *frame, const char *body, apr_pool_t *p)
+{
+    svl_runtime_t *runtime = link->runtime;
+    svl_fault_t fault = {SVL_REASON_NONE, NULL};
+    svl_receive_answer_t said;
+    svl_exchange_t exchange = {.pool = p,
+                               .node = runtime->node,
+                               .runtime = runtime,
+                               .headers = {.id = frame->id, .timestamp = frame->timestamp, .signature = frame->signature},
+                               .named = frame->key,
+                               .body = body,
+                               .length = frame->length,
+                               .turn = &link->turn};
+    apr_status_t rv = APR_INCOMPLETE;
+    int answered;
+    svl_endpoint_identify(&exchange);
+    if (!link->owed.position) {
+        rv = take(&exchange, &said, &fault);
+        link->key = exchange.key;
+        if (rv == APR_INCOMPLETE) {
+            link->owed = said.owed;
+            if (!svl_links_run(link)) {
+                return LEAVE;
+            }
+        }
+    }
+    exchange.key = link->key;
+    if (rv == APR_INCOMPLETE) {
+        svl_receive_owed(&exchange, &link->owed, &said);
+        link->owed.position = 0;
+    }
+    answered = rv == SVL_EREFUSED ? refuse(link, &exchange, &fault)
+                                  : answer_with(link, &exchange, said.status, said.body, said.length);
+    return answered && exchange.key ? GO_ON : END; /* a link is for peers */
+}
+
+/* One message. */
+static next_e serve_one(svl_link_end_t *link, apr_pool_t *p)
 {
     /* Who asked for a link proves at once that it works. */
     apr_time_t until = link->proven ? 0 : svl_transport_monotonic() + WHOLE_WAIT;
     svl_frame_t frame;
     const char *body;
-    int answered;
-    if (!read_message(link, until, &frame, &body, p) || __atomic_load_n(link->stopping, __ATOMIC_ACQUIRE)) {
-        return 0;
+    next_e next;
+    if (!read_message(link, until, &frame, &body, p)
+        || (!link->owed.position && __atomic_load_n(link->stopping, __ATOMIC_ACQUIRE))) {
+        return END;
     }
-    answered = answer(link, &frame, body, p);
-    forget_message(link, &frame, body);
-    link->proven = 1;
-    return answered;
-}
-
-/* @return as svl_links_run */
-static int run(svl_link_end_t *link, int patient)
-{
-    int ours;
-    if (patient) {
-        be(SCHED_OTHER);
+    next = answer(link, &frame, body, p);
+    if (next != LEAVE) {
+        forget_message(link, &frame, body);
+        link->proven = 1;
     }
-    ours = svl_links_run(link);
-    if (patient && ours) {
-        be(PATIENT);
-    }
-    return ours;
+    return next;
 }
 
 int svl_links_serve(svl_link_end_t *link)
 {
     const int patient = sched_getscheduler(0) == SCHED_OTHER; /* else the administrator has chosen */
     apr_pool_t *pool;
-    int going = 1, ours = 1;
+    next_e next = GO_ON;
     if (apr_pool_create(&pool, link->pool) != APR_SUCCESS) {
         return 1;
     }
     if (patient) {
         be(PATIENT);
     }
-    while (ours && going) {
-        going = serve_one(link, pool);
+    while (next == GO_ON) {
+        next = serve_one(link, pool);
         apr_pool_clear(pool);
-        if (!going) {
+        if (next == END) {
             leave_turn(link);
         }
-        ours = !link->turn || run(link, patient);
+        if (next == GO_ON && link->turn && !svl_links_run(link)) {
+            next = LEAVE;
+        }
     }
-    if (patient && ours) {
+    if (patient) {
         be(SCHED_OTHER);
     }
     apr_pool_destroy(pool);
-    return ours;
+    return next == END;
 }

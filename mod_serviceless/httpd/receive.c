@@ -66,8 +66,12 @@ static void settle_entry(svl_receipt_t *receipt, svl_store_entry_t *entry, const
     svl_fault_t fault;
     switch (entry->verdict) {
     case SVL_STORE_NEW:
-        receipt->fresh++;
-        receipt->ack.accepted += !entry->refused;
+        receipt->out.fresh++;
+        if (!entry->refused) {
+            receipt->out.ack.accepted++;
+            receipt->out.position = entry->position;
+            receipt->out.function = function;
+        }
         if (entry->run && !function) {
             note_waiting(receipt, entry);
         }
@@ -82,7 +86,7 @@ static void settle_entry(svl_receipt_t *receipt, svl_store_entry_t *entry, const
         }
         return;
     case SVL_STORE_CONFLICT:
-        receipt->fresh++;
+        receipt->out.fresh++;
         svl_fault_set(&fault, SVL_REASON_CONFLICT, receipt->pool, "id %s was used for another call", entry->id);
         svl_receipt_refuse(receipt, entry->id, &fault);
         return;
@@ -94,12 +98,12 @@ static void settle_entry(svl_receipt_t *receipt, svl_store_entry_t *entry, const
         refuse_number(receipt, entry, SVL_REASON_BUSY, "would leave too many gaps: those below it have to come first");
         return;
     case SVL_STORE_ALIAS:
-        receipt->fresh++;
-        receipt->ack.duplicates++;
+        receipt->out.fresh++;
+        receipt->out.ack.duplicates++;
         return;
     case SVL_STORE_DUPLICATE:
     case SVL_STORE_COVERED:
-        receipt->ack.duplicates += !entry->refused;
+        receipt->out.ack.duplicates += !entry->refused;
         return;
     }
 }
@@ -180,7 +184,7 @@ static apr_status_t check_log(svl_store_t *store)
 }
 
 apr_status_t svl_receive_calls(svl_runtime_t *runtime, const request_rec *r, const char *id, const svl_message_t *message,
-                               svl_message_ack_t *ack, apr_uint32_t *fresh, int *turn, svl_fault_t *fault, apr_pool_t *p)
+                               svl_received_t *received, int *turn, svl_fault_t *fault, apr_pool_t *p)
 {
     apr_time_t now = apr_time_now();
     svl_receipt_t receipt = {
@@ -192,7 +196,7 @@ apr_status_t svl_receive_calls(svl_runtime_t *runtime, const request_rec *r, con
         .turn = turn,
         .now = svl_retain_stamp(runtime->node, now),
         .since = svl_retain_since(runtime->node, now),
-        .ack = {.from = runtime->node->name},
+        .out = {.ack = {.from = runtime->node->name}},
     };
     apr_status_t rv;
     svl_receipt_take(&receipt, message);
@@ -224,8 +228,7 @@ apr_status_t svl_receive_calls(svl_runtime_t *runtime, const request_rec *r, con
             return svl_invoke_store_fault(rv, receipt.node, fault, p);
         }
     }
-    *ack = receipt.ack;
-    *fresh = receipt.fresh;
+    *received = receipt.out;
     return APR_SUCCESS;
 }
 
@@ -233,8 +236,8 @@ apr_status_t svl_receive(const svl_exchange_t *exchange, svl_receive_answer_t *a
 {
     apr_pool_t *p = exchange->pool;
     svl_message_t *message;
-    svl_message_ack_t ack;
-    apr_uint32_t from, fresh;
+    svl_received_t received;
+    apr_uint32_t from;
     apr_status_t rv;
     if (!exchange->key->relay) {
         return svl_fault_set(fault, SVL_REASON_PERMISSION, p, "key %s may not relay", exchange->key->id);
@@ -252,10 +255,10 @@ apr_status_t svl_receive(const svl_exchange_t *exchange, svl_receive_answer_t *a
     if (APR_ARRAY_IDX(message->groups, 0, svl_message_group_t).outcome) {
         return svl_receive_outcome(exchange, message, answer, fault);
     }
-    rv = svl_receive_calls(exchange->runtime, exchange->r, exchange->id, message, &ack, &fresh, exchange->turn, fault, p);
+    rv = svl_receive_calls(exchange->runtime, exchange->r, exchange->id, message, &received, exchange->turn, fault, p);
     if (rv == APR_SUCCESS) {
         *answer = (svl_receive_answer_t){.status = HTTP_ACCEPTED, .type = "application/json"};
-        answer->body = svl_message_write_ack(&ack, p, &answer->length);
+        answer->body = svl_message_write_ack(&received.ack, p, &answer->length);
     }
     return rv;
 }

@@ -15,10 +15,10 @@ apr_uint32_t svl_receipt_member(const svl_node_t *node, const char *name)
 
 void svl_receipt_refuse(svl_receipt_t *receipt, const char *id, svl_fault_t *fault)
 {
-    if (!receipt->ack.calls) {
-        receipt->ack.calls = apr_array_make(receipt->pool, 4, sizeof(svl_message_refusal_t));
+    if (!receipt->out.ack.calls) {
+        receipt->out.ack.calls = apr_array_make(receipt->pool, 4, sizeof(svl_message_refusal_t));
     }
-    APR_ARRAY_PUSH(receipt->ack.calls, svl_message_refusal_t) = (svl_message_refusal_t){
+    APR_ARRAY_PUSH(receipt->out.ack.calls, svl_message_refusal_t) = (svl_message_refusal_t){
         id, svl_fault_http(fault->reason), fault->detail ? fault->detail : svl_fault_title(fault->reason)};
     svl_reply_note(receipt->node, receipt->r, id, fault);
 }
@@ -60,10 +60,10 @@ apr_status_t svl_receipt_losses(svl_receipt_t *receipt)
     for (int i = 0; i < receipt->losses->nelts; i++) {
         svl_fault_t fault;
         if (rv == APR_SUCCESS && !losses[i].missed) {
-            receipt->ack.duplicates++;
+            receipt->out.ack.duplicates++;
             continue;
         }
-        receipt->fresh += rv == APR_SUCCESS;
+        receipt->out.fresh += rv == APR_SUCCESS;
         svl_fault_set(&fault, SVL_REASON_TOO_OLD, receipt->pool, NULL);
         svl_receipt_refuse(receipt, APR_ARRAY_IDX(receipt->lost, i, const char *), &fault);
     }
@@ -115,10 +115,10 @@ static int take_line(svl_receipt_t *receipt, const svl_message_line_t *line, int
 static void refuse_node(svl_receipt_t *receipt, const char *name)
 {
     svl_fault_t fault;
-    if (!receipt->ack.nodes) {
-        receipt->ack.nodes = apr_array_make(receipt->pool, 4, sizeof(const char *));
+    if (!receipt->out.ack.nodes) {
+        receipt->out.ack.nodes = apr_array_make(receipt->pool, 4, sizeof(const char *));
     }
-    APR_ARRAY_PUSH(receipt->ack.nodes, const char *) = name;
+    APR_ARRAY_PUSH(receipt->out.ack.nodes, const char *) = name;
     svl_fault_set(&fault, SVL_REASON_MESSAGE, receipt->pool, "a route names %s, which is not another node of this fleet", name);
     svl_reply_note(receipt->node, receipt->r, receipt->id, &fault);
 }

@@ -16,10 +16,9 @@ typedef struct svl_receipt_t {
     apr_pool_t *pool;
     apr_time_t now;   /* what they are stamped with */
     apr_time_t since; /* the start of the retention */
-    svl_message_ack_t ack;
+    svl_received_t out;
     apr_uint32_t quarantined;         /* calls that may have run before the log was lost, and are not to run again */
     int every;                        /* nonzero: there are calls that every child is to run */
-    apr_uint32_t fresh;               /* numbers that are covered here since this message */
     svl_store_batch_t *batches;       /* one a group */
     svl_route_t *routes;              /* one a group: the nodes of its route that are configured here */
     const svl_function_t **functions; /* one an entry, over all groups; NULL: not loaded */

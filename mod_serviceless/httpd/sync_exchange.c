@@ -214,7 +214,7 @@ static void give(dialog_t *dialog, const answer_t *answer, const svl_sync_own_t 
 static int take(dialog_t *dialog, const answer_t *answer, apr_uint32_t *fresh, apr_pool_t *p)
 {
     const svl_message_group_t *group = &APR_ARRAY_IDX(answer->message->groups, 0, svl_message_group_t);
-    svl_message_ack_t ack;
+    svl_received_t received;
     svl_fault_t fault = {SVL_REASON_NONE, NULL};
     *fresh = 0;
     if (!group->calls->nelts) {
@@ -223,11 +223,12 @@ static int take(dialog_t *dialog, const answer_t *answer, apr_uint32_t *fresh, a
     if (group->calls->nelts >= BULK) {
         dialog->pulls |= svl_sync_transfer_take(dialog->node->shared, dialog->node->self, apr_time_now());
     }
-    if (svl_receive_calls(dialog->runtime, NULL, answer->id, answer->message, &ack, fresh, NULL, &fault, p) != APR_SUCCESS) {
+    if (svl_receive_calls(dialog->runtime, NULL, answer->id, answer->message, &received, NULL, &fault, p) != APR_SUCCESS) {
         failed(dialog, apr_psprintf(p, "what it sent cannot be taken here: %s",
                                     fault.detail ? fault.detail : svl_fault_title(fault.reason)));
         return 0;
     }
+    *fresh = received.fresh;
     dialog->taken += *fresh;
     return 1;
 }

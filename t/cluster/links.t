@@ -8,6 +8,7 @@ use Fleet;
 use Fleet::Edit;
 use IO::Select;
 use IO::Socket::INET;
+use JSON::PP qw(decode_json);
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -58,12 +59,18 @@ sub frame {
     return join(' ', 0, $o{length} // length $body, $id, $now, '-', $o{signature} // sign($node->client->{secret}, $id, $now, $body)) . "\n$body";
 }
 
-# What comes back: [status, id, body], or undef when the link ended.
+# What comes back: [status, id, body], or undef when the link ended.  With $rest, a reference to '', what follows it may have come as well.
 sub answer {
-    my ($socket) = @_;
-    my ($text, $until) = ('', time + $PATIENCE);
+    my ($socket, $rest) = @_;
+    my $until = time + $PATIENCE;
+    my $text = $rest ? $$rest : '';
     while (time < $until) {
-        return [$1, $3, $4] if $text =~ /\A(\d+) (\d+) (\S+) \S+ \S+ .*\n(.*)\z/s && length $4 == $2;
+        if ($text =~ /\A(\d+) (\d+) (\S+) \S+ \S+ .*\n/ && length($text) - $+[0] >= $2) {
+            my $answer = [$1, $3, substr $text, $+[0], $2];
+            my $behind = substr $text, $+[0] + $2;
+            $rest ? $$rest = $behind : length $behind && die "more than an answer: $text";
+            return $answer;
+        }
         IO::Select->new($socket)->can_read($until - time) or die "no answer in $PATIENCE s: $text";
         sysread $socket, $text, 65536, length $text or return;
     }
@@ -84,7 +91,7 @@ sub relayed {
     my ($node, $id, %o) = @_;
     my $line = json({id => $id, function => $o{function} // 'runlog.note', args => $o{args} // ['linked', $id], kwargs => {}, origin => 'n2', set => 'all',
                      epoch => '0123456789abcdef', seq => $o{seq} // 1, issued => int(time * 1000), ttl => 3600});
-    return json({relay => {from => $o{from} // 'n2', route => [], arity => 1}}) . "\n$line\n";
+    return json({relay => {from => $o{from} // 'n2', route => [], arity => 1, %{$o{asked} // {}}}}) . "\n$line\n";
 }
 
 subtest 'calls need no request each' => sub {
@@ -292,6 +299,48 @@ subtest 'a run that takes long for once holds up neither the link nor a stop' =>
         $fleet->no_crash;
     }
     cmp_ok($taken, '>', 0, 'the thread of a link ran it, and another one took the link');
+};
+
+subtest 'an outcome is answered in time, and the one of a run that takes long for once is pending' => sub {
+    my $taken = 0;
+    for my $try (1 .. $TRIES) {
+        last if $taken;
+        my $fleet = Fleet->new(nodes => 2, durability => 'async', directives => "LogLevel serviceless:debug\n")->start;
+        my $node = $fleet->node('n1');
+        my ($socket) = ask_for_link($node);
+        my $seq = 0;
+        my $ask = sub {
+            my ($seconds, $milliseconds) = @_;
+            my $id = make_id();
+            return ($id, frame($node, relayed($node, $id, function => 'runlog.sleep', args => [$seconds], seq => ++$seq,
+                                              asked => {reply => 'outcome', timeout_ms => $milliseconds})));
+        };
+        my $rest = '';
+        my $told = sub { my ($status, undef, $body) = @{answer($socket, \$rest)}; return "$status " . decode_json($body)->{outcome} };
+        for (1 .. $USUAL) {
+            my ($id, $message) = $ask->(0, 5000);
+            syswrite $socket, $message;
+            is($told->(), '200 ok', 'an outcome is told');
+            is($node->runs($id), 1, 'of a call that has run');
+        }
+        my $logged = length $node->error_log;
+        my ($long, $first) = $ask->($LONG, 500);
+        my ($short, $behind) = $ask->(0, 5000);
+        my $start = time;
+        syswrite $socket, $first . $behind;
+        is($told->(), '200 pending', 'one that takes longer than is waited for is pending');
+        cmp_ok(time - $start, '>=', 0.45, 'after that time');
+        is($told->(), '200 ok', 'what came right behind it has run');
+        cmp_ok(time - $start, '<', $SOON, sprintf 'all of it while the long one runs: %.2f s', time - $start);
+        ($long, my $again) = $ask->($LONG, 1000 * $PATIENCE);
+        syswrite $socket, $again;
+        is($told->(), '200 ok', 'one that is waited for is told when it ends');
+        is($node->runs($long), 1, 'and ran once');
+        $taken += substr($node->error_log, $logged) =~ /SVL0386: 1 links get another thread/;
+        $fleet->stop;
+        $fleet->no_crash;
+    }
+    cmp_ok($taken, '>', 0, 'the thread of a link ran the long one, and another one answered');
 };
 
 subtest 'as many as there are, and no more' => sub {
