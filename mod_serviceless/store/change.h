@@ -35,13 +35,16 @@ typedef struct svl_change_t {
     const char *superseded; /* why the present epoch was begun in this transaction, if it was */
     apr_uint64_t writes;    /* how much was written: an operation that wrote nothing failed cleanly */
     apr_uint64_t planned;   /* bytes that the operations applied so far asked for */
+    apr_array_header_t *fresh; /* svl_fresh_t (fresh.h): of this position and those that follow it; NULL: none */
+    apr_uint64_t fresh_first;
     svl_change_stream_t *streams;
     svl_change_stream_t *last; /* used last */
     apr_hash_t *by_name;       /* of streams, once there are many */
     unsigned int stream_count;
 } svl_change_t;
 
-/** Begins, with the calls that are kept beside the log (recent.h); waits for other processes' transactions.  For the leader.
+/** Begins, with the calls that are kept beside the log (recent.h), whose work is in memory until svl_fresh_write; waits for other processes'
+ * transactions.  For the leader.
  * @return APR_SUCCESS, or why the log cannot be written */
 apr_status_t svl_change_begin(svl_change_t *change, svl_store_t *store);
 

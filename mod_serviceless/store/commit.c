@@ -11,6 +11,7 @@
 #include "../core/pool.h"
 #include "damage.h"
 #include "ended.h"
+#include "fresh.h"
 #include "recent.h"
 #include "running.h"
 #include "work.h"
@@ -126,6 +127,12 @@ static apr_status_t apply_all(svl_change_t *change, load_t *load)
     svl_commit_op_t *op;
     apr_status_t status = apply_ended(change, load);
 
+    if (!status) {
+        status = apply_late(change, load);
+    }
+    if (!status) {
+        status = svl_fresh_write(change);
+    }
     if (status) {
         return status;
     }
@@ -138,7 +145,7 @@ static apr_status_t apply_all(svl_change_t *change, load_t *load)
             return op->status;
         }
     }
-    return apply_late(change, load);
+    return APR_SUCCESS;
 }
 
 static apr_status_t run_alone(svl_store_t *store, svl_commit_apply_t *apply, void *baton)
@@ -149,7 +156,10 @@ static apr_status_t run_alone(svl_store_t *store, svl_commit_apply_t *apply, voi
     if (status) {
         return status;
     }
-    status = apply(&change, baton);
+    status = svl_fresh_write(&change);
+    if (!status) {
+        status = apply(&change, baton);
+    }
     if (!status) {
         return svl_change_commit(&change);
     }

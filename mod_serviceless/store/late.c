@@ -41,9 +41,18 @@ static int add_relayed(svl_store_t *store, apr_uint64_t first)
 
 void svl_store_relayed(svl_store_t *store, apr_uint64_t first)
 {
+    sigset_t saved;
+    int done;
+
+    if (store->readonly) {
+        return;
+    }
+    svl_env_guard(store, &saved);
+    done = svl_recent_relayed(store, first);
+    svl_env_unguard(store, &saved);
     /* When the log cannot be written either, its record keeps the route: that is relayed again, which nobody notices but
      * sync. */
-    if (!store->readonly && !add_relayed(store, first) && !svl_commit_nothing(store)) {
+    if (!done && !add_relayed(store, first) && !svl_commit_nothing(store)) {
         add_relayed(store, first);
     }
 }

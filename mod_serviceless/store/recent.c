@@ -18,16 +18,19 @@ int svl_recent_make(svl_recent_t *recent)
     return svl_robust_make(&recent->lock);
 }
 
-/* What its dead holder left half done is done anew by the next transaction. */
-static int lock(svl_recent_t *recent)
+/* What its dead holder left half done is done anew by the next transaction.  @param error of taking the lock */
+static int locked(svl_recent_t *recent, int error)
 {
-    int error = svl_robust_lock(&recent->lock);
-
     if (error == EOWNERDEAD) {
         error = pthread_mutex_consistent(&recent->lock);
         recent->ready = 0;
     }
     return error;
+}
+
+static int lock(svl_recent_t *recent)
+{
+    return locked(recent, svl_robust_lock(&recent->lock));
 }
 
 apr_status_t svl_recent_lock(svl_store_t *store)
@@ -130,7 +133,7 @@ static apr_size_t write_record(unsigned char *record, const svl_store_t *store, 
 
     svl_records_put64(record, store->owner);
     svl_records_put32(record + 8, batch->arity);
-    record[12] = entry->run ? SVL_RECORDS_RUN_TODO : SVL_RECORDS_RUN_NONE;
+    record[SVL_RECENT_STATE] = entry->run ? SVL_RECORDS_RUN_TODO : SVL_RECORDS_RUN_NONE;
     record[13] = (unsigned char)id;
     record[14] = (unsigned char)stream->length;
     record[15] = (unsigned char)(route >> 8);
@@ -271,5 +274,30 @@ int svl_recent_keep(svl_store_t *store, svl_store_batch_t *batches, apr_uint32_t
         }
     }
     svl_env_unguard(store, &saved);
+    return kept;
+}
+
+/* Who commits holds the lock for milliseconds, which is longer than to leave it to the next transaction. */
+int svl_recent_relayed(svl_store_t *store, apr_uint64_t position)
+{
+    svl_recent_t *recent = store->recent;
+    svl_recent_body_t *body;
+    union {
+        unsigned char bytes[sizeof(apr_uint64_t)];
+        apr_uint64_t word;
+    } part;
+    int kept;
+
+    if (!recent || locked(recent, pthread_mutex_trylock(&recent->lock))) {
+        return 0;
+    }
+    kept = svl_running_get(svl_recent_word(recent, position)) == position;
+    if (kept) {
+        body = svl_recent_body(recent, position);
+        part.word = body->record[SVL_RECENT_STATE / sizeof(part)];
+        part.bytes[SVL_RECENT_STATE % sizeof(part)] |= SVL_RECENT_RELAYED;
+        svl_running_put(&body->record[SVL_RECENT_STATE / sizeof(part)], part.word);
+    }
+    pthread_mutex_unlock(&recent->lock);
     return kept;
 }

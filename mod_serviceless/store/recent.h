@@ -28,6 +28,8 @@
 /** Before the names of a record: owner(8) arity(4) state(1), the lengths of id(1) stream(1) route(2, with its NUL; 0: none); then come
  * these three, and the value of the table calls. */
 #define SVL_RECENT_HEAD 17
+#define SVL_RECENT_STATE 12     /**< where the state is */
+#define SVL_RECENT_RELAYED 0x80 /**< added to the state: the route is not to be relayed any more */
 #define SVL_RECENT_STREAMS 32 /**< that are known here */
 
 /** Words, read and written one by one, as in ended.h. */
@@ -100,6 +102,10 @@ int svl_recent_make(svl_recent_t *recent);
  * @param status receives APR_SUCCESS when it is as safe as if it was committed, and all that svl_store_accept tells is told; or why not
  * @return nonzero, or 0: it is to be committed */
 int svl_recent_keep(svl_store_t *store, svl_store_batch_t *batches, apr_uint32_t count, apr_time_t now, apr_status_t *status);
+
+/** Notes that the route of the call at @a position is not to be relayed any more, if it is kept and nobody is about to commit it.
+ * @return 0: the log is to be told */
+int svl_recent_relayed(svl_store_t *store, apr_uint64_t position);
 
 /** Appends a record of a call to the log, unless the log has its position.  @return also APR_EINVAL, with nothing written: it is no call */
 apr_status_t svl_recent_append(svl_change_t *change, apr_uint64_t position, const unsigned char *record, apr_size_t length);

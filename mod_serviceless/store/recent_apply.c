@@ -4,15 +4,39 @@
 #include "../core/fault.h"
 #include "accept.h"
 #include "epoch.h"
+#include "fresh.h"
 #include "journal.h"
 #include "recent.h"
 #include "running.h"
 #include "work.h"
 
-/* @return APR_EINVAL, with nothing written: its number is not one that it can have */
-static apr_status_t append(svl_change_t *change, apr_uint64_t position, const svl_recent_call_t *kept)
+/* @param fresh nonzero: the transaction may hear that it is done already */
+static apr_status_t add_work(svl_change_t *change, apr_uint64_t position, const svl_recent_call_t *kept, apr_time_t arrived,
+                             int fresh)
 {
+    svl_records_work_t work = {
+        .owner = kept->owner, .accepted = arrived, .arity = kept->arity, .count = 1, .states = &kept->state};
     svl_store_batch_t batch = {.first = position, .appended = 1, .count = 1, .route = kept->route, .arity = kept->arity};
+
+    if (!fresh) {
+        return svl_work_add(change, &batch, &kept->state, kept->owner, arrived);
+    }
+    if (kept->route) {
+        work.flags = SVL_RECORDS_WORK_ROUTE;
+        work.route = kept->route;
+        work.route_length = strlen(kept->route);
+    }
+    work.left = kept->state == SVL_RECORDS_RUN_TODO;
+    if (work.left || kept->route) {
+        svl_fresh_add(change, position, &work);
+        change->state.pending += work.left;
+    }
+    return APR_SUCCESS;
+}
+
+/* @return APR_EINVAL, with nothing written: its number is not one that it can have */
+static apr_status_t append(svl_change_t *change, apr_uint64_t position, const svl_recent_call_t *kept, int fresh)
+{
     unsigned char key[SVL_RECORDS_POSITION_SIZE], number[SVL_RECORDS_NUMBER_SIZE], *room;
     svl_change_stream_t *stream;
     svl_records_call_t call;
@@ -44,7 +68,7 @@ static apr_status_t append(svl_change_t *change, apr_uint64_t position, const sv
     if (!status) {
         status = svl_accept_cover(change, stream, call.seq, call.issued, call.arrived);
     }
-    return status ? status : svl_work_add(change, &batch, &kept->state, kept->owner, call.arrived);
+    return status ? status : add_work(change, position, kept, call.arrived, fresh);
 }
 
 /* What was there may have been a call that others know of: neither its position nor its number is given again. */
@@ -73,7 +97,7 @@ static apr_status_t apply_one(svl_change_t *change, apr_uint64_t position)
     if (svl_recent_parse(&call, (const unsigned char *)body->record, body->length <= SVL_RECENT_BYTES ? body->length : 0)) {
         return skip(change, position);
     }
-    status = append(change, position, &call);
+    status = append(change, position, &call, 1);
     return status == APR_EINVAL ? skip(change, position) : status;
 }
 
@@ -84,7 +108,7 @@ apr_status_t svl_recent_append(svl_change_t *change, apr_uint64_t position, cons
     if (position <= change->state.last) {
         return APR_SUCCESS;
     }
-    return svl_recent_parse(&call, record, length) ? APR_EINVAL : append(change, position, &call);
+    return svl_recent_parse(&call, record, length) ? APR_EINVAL : append(change, position, &call, 0);
 }
 
 /* Where an older copy of the log was put back they begin somewhere beyond its end. */

@@ -30,7 +30,7 @@ apr_status_t svl_recent_parse(svl_recent_call_t *call, const unsigned char *reco
     }
     call->owner = svl_records_get64(record);
     call->arity = svl_records_get32(record + 8);
-    call->state = record[12];
+    call->state = record[SVL_RECENT_STATE] & ~SVL_RECENT_RELAYED;
     call->id_length = record[13];
     call->stream_length = record[14];
     route = (apr_size_t)record[15] << 8 | record[16];
@@ -40,7 +40,7 @@ apr_status_t svl_recent_parse(svl_recent_call_t *call, const unsigned char *reco
     }
     call->id = (const char *)record + SVL_RECENT_HEAD;
     call->stream = call->id + call->id_length;
-    call->route = route ? call->stream + call->stream_length : NULL;
+    call->route = route && !(record[SVL_RECENT_STATE] & SVL_RECENT_RELAYED) ? call->stream + call->stream_length : NULL;
     call->value = record + names;
     call->value_length = length - names;
     return is_call(call) ? APR_SUCCESS : SVL_EDAMAGED;

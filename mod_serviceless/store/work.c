@@ -10,6 +10,7 @@
 #include "commit.h"
 #include "damage.h"
 #include "ended.h"
+#include "fresh.h"
 
 #define OUTCOME_WEIGHT 256 /* bytes: record, key, and its part of the work record */
 
@@ -19,6 +20,7 @@ typedef struct hand_t {
     svl_records_work_t work;
     unsigned char *states;
     int changed;
+    svl_fresh_t *fresh; /* that it is of; NULL: of the table */
 } hand_t;
 
 apr_status_t svl_work_put(svl_change_t *change, apr_uint64_t first, const svl_records_work_t *work, unsigned int flags)
@@ -75,6 +77,7 @@ static apr_status_t take(svl_change_t *change, apr_uint64_t first, const MDB_val
 
     hand->first = first;
     hand->changed = 0;
+    hand->fresh = NULL;
     hand->states = copy + SVL_RECORDS_WORK_SIZE;
     return svl_records_get_work(&hand->work, copy, value->mv_size);
 }
@@ -113,7 +116,12 @@ static apr_status_t find(svl_change_t *change, apr_uint64_t position, hand_t *ha
     unsigned char bytes[SVL_RECORDS_POSITION_SIZE];
     MDB_val key = {0, NULL}, value;
     apr_status_t status;
+    svl_fresh_t *fresh = svl_fresh_find(change, position);
 
+    if (fresh) {
+        *hand = (hand_t){.first = position, .work = fresh->work, .states = &fresh->state, .fresh = fresh};
+        return fresh->work.count ? APR_SUCCESS : APR_NOTFOUND;
+    }
     hand->work.count = 0;
     svl_records_put64(bytes, position);
     status = svl_change_get(change, SVL_TABLE_WORK, bytes, sizeof(bytes), &value); /* batches of one call: no cursor needed */
@@ -146,6 +154,10 @@ static apr_status_t put_back(svl_change_t *change, hand_t *hand)
         return APR_SUCCESS;
     }
     hand->changed = 0;
+    if (hand->fresh) {
+        hand->fresh->work = hand->work;
+        return APR_SUCCESS;
+    }
     if (hand->work.left || hand->work.flags & SVL_RECORDS_WORK_ROUTE) {
         return svl_work_put(change, hand->first, &hand->work, 0);
     }
@@ -254,6 +266,9 @@ apr_status_t svl_work_relayed(svl_change_t *change, apr_uint64_t position)
     while (!status && hand.work.flags & SVL_RECORDS_WORK_ROUTE) {
         next = hand.first + hand.work.count;
         status = close_route(change, &hand);
+        if (hand.fresh) { /* of one call */
+            break;
+        }
         if (!status) {
             status = find(change, next, &hand);
         }
