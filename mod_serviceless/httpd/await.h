@@ -3,7 +3,7 @@
  * @file httpd/await.h
  * @brief Waiting for the outcome of a call, at most until a deadline; and how many may wait at the same time.
  *
- *   svl_await_enter ──> svl_runs_push ──> svl_await_outcome <── svl_await_wake (by who recorded outcomes) ──> svl_await_leave
+ *   svl_await_enter ──> svl_await_outcome <── svl_await_wake (by who recorded outcomes) ──> svl_await_leave
  *
  * Waiters look at the log after they have entered the list, and who records an outcome looks at the list after it is committed: so none is
  * missed.  An outcome that another process records wakes nobody here: that is found by looking again.

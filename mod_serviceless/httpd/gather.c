@@ -160,7 +160,7 @@ static int make_messages(const round_t *round)
             != APR_SUCCESS) {
             return 0;
         }
-        round->exchanges[i].timeout = left > 1000 ? left : 1000;
+        round->exchanges[i].timeout = left > margin ? left - margin / 4 : left > 1000 ? left : 1000;
     }
     return 1;
 }
@@ -180,10 +180,13 @@ static void note_ended(void *baton, int at)
     round_t *round = baton;
     const apr_uint32_t peer = round->set->ring.nodes[at];
     const svl_transport_exchange_t *exchange = &round->exchanges[at];
+    sigset_t before;
+    svl_guard_enter(&before);
     round->aborted |= exchange->result == SVL_TRANSPORT_ABORTED;
     if (!conclude_own_fault(round, peer, exchange, &round->outcomes[peer])) {
         conclude(round, peer, exchange, &round->outcomes[peer]);
     }
+    svl_guard_leave(&before);
 }
 
 /* A stop cuts the wait short by svl_gather_abort. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gatherer.h"
 
+#include <poll.h>
+
 #include <apr_strings.h>
 #include <apr_thread_mutex.h>
 
@@ -9,9 +11,10 @@
 #include "../transport/crew.h"
 #include "../transport/signed.h"
 
-#define OVER_LINK_MAX 16384 /* bytes of a message that go out at once over a link that rested */
-#define LINKED_MAX 4        /* gatherers that have links: peers have only so many to give */
-#define OPENERS 2           /* threads that ask for links */
+#define OVER_LINK_MAX 16384         /* bytes of a message that go out at once over a link that rested */
+#define LINKED_MAX 4                /* gatherers that have links: peers have only so many to give */
+#define OPENERS 2                   /* threads that ask for links */
+#define DRIVE apr_time_from_msec(5) /* between two looks at requests while answers over links are waited for */
 
 /* A peer, as a gatherer sees it. */
 typedef struct way_t {
@@ -124,7 +127,61 @@ static void want_links(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, cons
     }
 }
 
-/* Requests are driven first: what went out over links needs nobody until it is answered. */
+static int link_is_through(svl_link_t *link, const struct pollfd *wait)
+{
+    struct pollfd ignored;
+    return (wait->revents && svl_link_ended(link)) || svl_transport_monotonic() >= svl_link_wait(link, &ignored);
+}
+
+/* @param most 0: no longer than the first one of them has time */
+static void wait_for_links(svl_link_t *const *links, struct pollfd *waits, int count, apr_interval_time_t most)
+{
+    apr_time_t first = APR_INT64_MAX, left;
+    for (int i = 0; i < count; i++) {
+        waits[i] = (struct pollfd){.fd = -1};
+        if (links[i]) {
+            apr_time_t until = svl_link_wait(links[i], &waits[i]);
+            first = until < first ? until : first;
+        }
+    }
+    left = first - svl_transport_monotonic();
+    left = most && left > most ? most : left;
+    if (left > 0) {
+        poll(waits, (nfds_t)count, (int)apr_time_as_msec(left) + 1);
+    }
+}
+
+/* Each as its answer comes; requests go on meanwhile.  @param lost receives those that are to be made again  @return how many */
+static int finish_links(svl_gatherer_t *gatherer, svl_link_t **links, svl_transport_exchange_t *exchanges, int count,
+                        int requests, svl_transport_exchange_t **lost, const svl_gatherer_watch_t *watch)
+{
+    struct pollfd *waits = apr_pcalloc(exchanges->pool, (apr_size_t)count * sizeof(*waits));
+    int left, lose = 0;
+    for (int i = 0; i < count; i++) {
+        waits[i].revents = POLLIN; /* each is looked at first */
+    }
+    for (;;) {
+        left = 0;
+        for (int i = 0; i < count; i++) {
+            if (links[i] && link_is_through(links[i], &waits[i])) {
+                if (svl_link_finish(links[i])) {
+                    watch->ended(watch->baton, i);
+                }
+                else {
+                    lost[lose++] = &exchanges[i];
+                }
+                links[i] = NULL;
+            }
+            left += links[i] != NULL;
+        }
+        if (!left) {
+            return lose;
+        }
+        requests = requests && !svl_curl_transport.ended(gatherer->client);
+        wait_for_links(links, waits, count, requests ? DRIVE : 0);
+    }
+}
+
 void svl_gatherer_perform(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, svl_transport_exchange_t *exchanges, int count,
                           const svl_gatherer_watch_t *watch)
 {
@@ -132,7 +189,7 @@ void svl_gatherer_perform(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, s
     svl_transport_exchange_t **pointers = apr_palloc(p, (apr_size_t)count * sizeof(*pointers));
     svl_link_t **links = apr_pcalloc(p, (apr_size_t)count * sizeof(*links));
     apr_time_t began = svl_transport_monotonic();
-    int asked = 0;
+    int asked = 0, lost;
     for (int i = 0; i < count; i++) {
         way_t *way = &gatherer->ways[nodes[i]];
         if (exchanges[i].length <= OVER_LINK_MAX && way->link && svl_link_is_open(way->link)) {
@@ -143,23 +200,18 @@ void svl_gatherer_perform(svl_gatherer_t *gatherer, const apr_uint32_t *nodes, s
             pointers[asked++] = &exchanges[i];
         }
     }
+    if (asked) {
+        svl_curl_transport.begin(gatherer->client, pointers, asked);
+    }
     watch->sent(watch->baton);
+    lost = finish_links(gatherer, links, exchanges, count, asked, pointers + asked, watch);
     if (asked) {
-        svl_transport_perform(&svl_curl_transport, gatherer->client, pointers, asked);
+        svl_curl_transport.finish(gatherer->client);
         tell_ended(watch, exchanges, pointers, asked);
     }
-    asked = 0;
-    for (int i = 0; i < count; i++) {
-        if (links[i] && svl_link_finish(links[i])) {
-            watch->ended(watch->baton, i);
-        }
-        else if (links[i]) {
-            pointers[asked++] = &exchanges[i];
-        }
-    }
-    if (asked) {
-        ask_again(gatherer, pointers, asked, began);
-        tell_ended(watch, exchanges, pointers, asked);
+    if (lost) {
+        ask_again(gatherer, pointers + asked, lost, began);
+        tell_ended(watch, exchanges, pointers + asked, lost);
     }
     want_links(gatherer, nodes, exchanges, count);
 }

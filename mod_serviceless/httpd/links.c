@@ -2,6 +2,7 @@
 #include "links_private.h"
 
 #include <fcntl.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -44,6 +45,7 @@ struct svl_links_t {
     svl_link_end_t *fresh; /* without a thread so far, or whose thread runs something for long */
     svl_link_end_t *open;
     int count; /* of both */
+    int lent;  /* of them, those whose thread runs something, and that no other one has taken */
     int most;
     int stopping;                         /* atomic */
     char seen[SEEN][SVL_NAME_ID_MAX + 1]; /* ids that links were given for, the oldest of which is the next to go */
@@ -68,6 +70,15 @@ static void move(svl_link_end_t **from, svl_link_end_t **to, svl_link_end_t *lin
     *to = link;
 }
 
+/* What takes longer is no reason any more to let others go first. */
+static void be_as_others(const svl_link_loan_t *loan)
+{
+    const struct sched_param none = {0};
+    if (loan->patient) {
+        sched_setscheduler(loan->patient, SCHED_OTHER, &none); /* it only takes turns otherwise */
+    }
+}
+
 /* The links whose threads run something for long are left to other threads. */
 static void look_at_loans(void *baton)
 {
@@ -83,6 +94,7 @@ static void look_at_loans(void *baton)
         next = link->next;
         if (link->loan && now - link->loan->since >= LOAN_WAIT) {
             move(&links->open, &links->fresh, link);
+            be_as_others(link->loan);
             left++;
         }
         else {
@@ -106,18 +118,21 @@ static void look_at_loans(void *baton)
     }
 }
 
-int svl_links_run(svl_link_end_t *link)
+int svl_links_run(svl_link_end_t *link, pid_t patient)
 {
     svl_links_t *links = link->runtime->links;
     svl_runs_t *runs = link->runtime->runs;
-    svl_link_loan_t loan = {.since = svl_transport_monotonic()};
-    apr_status_t rv;
+    svl_link_loan_t loan = {.since = svl_transport_monotonic(), .patient = patient};
+    int may;
     link->turn = 0;
     apr_thread_mutex_lock(links->lock);
-    rv = links->stopping ? APR_EOF : svl_alarm_set(links->alarm, LOAN_WAIT);
-    link->loan = rv == APR_SUCCESS ? &loan : NULL;
+    /* Not without a thread that can take the link: whoever waits for an answer shall have it. */
+    may = !links->stopping && svl_crew_spare(links->crew, links->lent + 1)
+          && svl_alarm_set(links->alarm, LOAN_WAIT) == APR_SUCCESS;
+    link->loan = may ? &loan : NULL;
+    links->lent += may;
     apr_thread_mutex_unlock(links->lock);
-    if (rv != APR_SUCCESS) {
+    if (!may) {
         svl_runs_turn_leave(runs);
         return 1;
     }
@@ -125,6 +140,7 @@ int svl_links_run(svl_link_end_t *link)
     apr_thread_mutex_lock(links->lock);
     if (!loan.taken) {
         link->loan = NULL;
+        links->lent--;
         for (svl_link_end_t *at = links->fresh; at; at = at->next) {
             if (at == link) {
                 move(&links->fresh, &links->open, link);
@@ -151,6 +167,7 @@ static void turn(void *baton)
         if (link->loan) {
             link->loan->taken = 1;
             link->loan = NULL;
+            links->lent--;
         }
     }
     apr_thread_mutex_unlock(links->lock);

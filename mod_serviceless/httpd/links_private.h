@@ -13,6 +13,7 @@
 /** While the thread of a link runs what came over it. */
 typedef struct svl_link_loan_t {
     apr_time_t since; /* monotonic */
+    pid_t patient;    /* the thread, which is to take turns as others do if this takes long; 0: it does, or is not ours to change */
     int taken;        /* nonzero: another thread has the link now */
 } svl_link_loan_t;
 
@@ -36,7 +37,8 @@ typedef struct svl_link_end_t {
 int svl_links_serve(svl_link_end_t *link);
 
 /** links.c: does a turn of a run thread.  Should it take longer than what should be run so, another thread takes the link.
+ * @param patient as in svl_link_loan_t
  * @return 0: one has, and the link may be gone */
-int svl_links_run(svl_link_end_t *link);
+int svl_links_run(svl_link_end_t *link, pid_t patient);
 
 #endif

@@ -6,6 +6,8 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <apr_strings.h>
 
@@ -144,18 +146,24 @@ static void forget_message(svl_link_end_t *link, const svl_frame_t *frame, const
     }
 }
 
-#ifdef SCHED_BATCH
-#define PATIENT SCHED_BATCH
-#else
-#define PATIENT SCHED_OTHER
-#endif
-
-/* The thread of a link is patient: most peers that send it a message send the next one to somebody else first, and are not interrupted.  So
- * is what a function starts there, unless it says otherwise. */
 static void be(int policy)
 {
     const struct sched_param none = {0};
     sched_setscheduler(0, policy, &none); /* of this thread; where it cannot be, it takes turns as before */
+}
+
+/* The thread of a link is patient: most peers that send it a message send the next one to somebody else first, and are not interrupted.  So
+ * is what a short function starts there, unless it says otherwise.
+ * @return this thread; 0: the administrator has chosen how it takes turns */
+static pid_t be_patient(void)
+{
+#ifdef SCHED_BATCH
+    if (sched_getscheduler(0) == SCHED_OTHER) {
+        be(SCHED_BATCH);
+        return (pid_t)syscall(SYS_gettid);
+    }
+#endif
+    return 0;
 }
 
 /* @return APR_SUCCESS, SVL_EREFUSED, or APR_INCOMPLETE: as svl_receive */
@@ -166,11 +174,11 @@ static apr_status_t take(svl_exchange_t *exchange, svl_receive_answer_t *said, s
 }
 
 /* The message in the buffer, if it was not taken yet; else with what is owed for it. */
-static next_e answer(svl_link_end_t *link, const svl_frame_t *frame, const char *body, apr_pool_t *p)
+static next_e answer(svl_link_end_t *link, const svl_frame_t *frame, const char *body, pid_t patient, apr_pool_t *p)
 {
     svl_runtime_t *runtime = link->runtime;
     svl_fault_t fault = {SVL_REASON_NONE, NULL};
-    svl_receive_answer_t said;
+    svl_receive_answer_t said = {0};
     svl_exchange_t exchange = {.pool = p,
                                .node = runtime->node,
                                .runtime = runtime,
@@ -187,7 +195,7 @@ static next_e answer(svl_link_end_t *link, const svl_frame_t *frame, const char 
         link->key = exchange.key;
         if (rv == APR_INCOMPLETE) {
             link->owed = said.owed;
-            if (!svl_links_run(link)) {
+            if (!svl_links_run(link, patient)) {
                 return LEAVE;
             }
         }
@@ -196,14 +204,15 @@ static next_e answer(svl_link_end_t *link, const svl_frame_t *frame, const char 
     if (rv == APR_INCOMPLETE) {
         svl_receive_owed(&exchange, &link->owed, &said);
         link->owed.position = 0;
+        rv = APR_SUCCESS;
     }
-    answered = rv == SVL_EREFUSED ? refuse(link, &exchange, &fault)
-                                  : answer_with(link, &exchange, said.status, said.body, said.length);
+    answered = rv == APR_SUCCESS ? answer_with(link, &exchange, said.status, said.body, said.length)
+                                 : refuse(link, &exchange, &fault);
     return answered && exchange.key ? GO_ON : END; /* a link is for peers */
 }
 
 /* One message. */
-static next_e serve_one(svl_link_end_t *link, apr_pool_t *p)
+static next_e serve_one(svl_link_end_t *link, pid_t patient, apr_pool_t *p)
 {
     /* Who asked for a link proves at once that it works. */
     apr_time_t until = link->proven ? 0 : svl_transport_monotonic() + WHOLE_WAIT;
@@ -214,7 +223,7 @@ static next_e serve_one(svl_link_end_t *link, apr_pool_t *p)
         || (!link->owed.position && __atomic_load_n(link->stopping, __ATOMIC_ACQUIRE))) {
         return END;
     }
-    next = answer(link, &frame, body, p);
+    next = answer(link, &frame, body, patient, p);
     if (next != LEAVE) {
         forget_message(link, &frame, body);
         link->proven = 1;
@@ -224,22 +233,20 @@ static next_e serve_one(svl_link_end_t *link, apr_pool_t *p)
 
 int svl_links_serve(svl_link_end_t *link)
 {
-    const int patient = sched_getscheduler(0) == SCHED_OTHER; /* else the administrator has chosen */
     apr_pool_t *pool;
+    pid_t patient;
     next_e next = GO_ON;
     if (apr_pool_create(&pool, link->pool) != APR_SUCCESS) {
         return 1;
     }
-    if (patient) {
-        be(PATIENT);
-    }
+    patient = be_patient();
     while (next == GO_ON) {
-        next = serve_one(link, pool);
+        next = serve_one(link, patient, pool);
         apr_pool_clear(pool);
         if (next == END) {
             leave_turn(link);
         }
-        if (next == GO_ON && link->turn && !svl_links_run(link)) {
+        if (next == GO_ON && link->turn && !svl_links_run(link, patient)) {
             next = LEAVE;
         }
     }

@@ -13,7 +13,7 @@
 typedef struct svl_owed_t {
     apr_uint64_t position;          /**< 0: none */
     const svl_function_t *function; /**< NULL: it is not loaded */
-    apr_time_t until;               /**< it is waited for, monotonic; 0: not at all, because too many wait already */
+    apr_time_t until;               /**< it is waited for, monotonic */
 } svl_owed_t;
 
 /** What a message is answered with. */
@@ -29,7 +29,7 @@ typedef struct svl_receive_answer_t {
 typedef struct svl_received_t {
     svl_message_ack_t ack;
     apr_uint32_t fresh;             /**< how many numbers are covered here since it came, refused ones included */
-    apr_uint64_t position;          /**< of the last call that is new and was not refused; 0: none is */
+    apr_uint64_t position;          /**< of the call that is new and was not refused, where there is one; 0: none is */
     const svl_function_t *function; /**< of that one; NULL: it is not loaded */
 } svl_received_t;
 
@@ -47,12 +47,13 @@ apr_status_t svl_receive_calls(svl_runtime_t *runtime, const request_rec *r, con
                                svl_received_t *received, int *turn, svl_fault_t *fault, apr_pool_t *p);
 
 /** Takes a message whose one call is asked for its outcome: accepts it, and waits, as long as the message says, until it has run.
- * @param answer how it ended, or that it is pending; beyond a quarter of the workers (await.h) that is told at once
+ * @param answer how it ended, or that it is pending; beyond a quarter of the workers (await.h) that is told at once, where a worker would have to
+ * wait
  * @return as svl_receive */
 apr_status_t svl_receive_outcome(const svl_exchange_t *exchange, const svl_message_t *message, svl_receive_answer_t *answer,
                                  svl_fault_t *fault);
 
-/** Waits for what is owed, in whichever thread. */
+/** Waits for what is owed, in whichever thread, as one of those of await.h.  @param exchange with id and key as for svl_receive */
 void svl_receive_owed(const svl_exchange_t *exchange, const svl_owed_t *owed, svl_receive_answer_t *answer);
 
 #endif

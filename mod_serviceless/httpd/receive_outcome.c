@@ -21,7 +21,7 @@ static apr_status_t find(svl_runtime_t *runtime, const char *id, apr_uint64_t *p
     return rv;
 }
 
-/* @param until as in svl_owed_t */
+/* @param until monotonic; 0: not to be waited for, because too many wait already */
 static void tell(const svl_exchange_t *exchange, const svl_owed_t *owed, apr_time_t until, svl_outcome_t *outcome)
 {
     svl_runtime_t *runtime = exchange->runtime;
@@ -76,7 +76,9 @@ static apr_status_t judge(const svl_exchange_t *exchange, const svl_message_line
         rv = look_up(exchange, line, owed);
     }
     if (rv != APR_SUCCESS) {
-        outcome->detail = rv == APR_NOTFOUND ? "the log does not hold the call any more" : "the log could not be read";
+        outcome->detail = rv == APR_NOTFOUND   ? "the log does not hold the call any more"
+                          : rv == SVL_EREFUSED ? "its line is not that of a call"
+                                               : "the log could not be read";
         rv = APR_NOTFOUND;
     }
     return rv;

@@ -33,6 +33,7 @@ struct svl_crew_t {
     int most;
     int count;    /* threads */
     int starting; /* of them, those that have not come to work yet */
+    int rest;     /* of them, those that are resting */
     int asked;    /* turns that no thread has; nobody rests then */
     int ending;   /* atomic */
     int policy;   /* of who made it, as sched_getscheduler has it */
@@ -65,6 +66,7 @@ static void rest(svl_crew_t *crew, member_t *member)
 {
     member->below = crew->resting;
     crew->resting = member;
+    crew->rest++;
     apr_thread_mutex_unlock(crew->lock);
     while (sem_wait(&member->wake) != 0 && errno == EINTR) {
         continue;
@@ -132,12 +134,13 @@ static apr_status_t start(svl_crew_t *crew)
     return APR_SUCCESS;
 }
 
-/* With the lock held: a thread for each turn that has none.  @return why there is none at all */
-static apr_status_t fill(svl_crew_t *crew)
+/* With the lock held: starts threads until so many of those that start are there for turns that have none.  @return why there is none at
+ * all */
+static apr_status_t fill(svl_crew_t *crew, int turns)
 {
     apr_time_t now = 0;
 
-    while (crew->asked > crew->starting && crew->count < crew->most) {
+    while (turns > crew->starting && crew->count < crew->most) {
         now = now ? now : apr_time_now();
         if (crew->why != APR_SUCCESS && now >= crew->failed && now - crew->failed < AGAIN) {
             break;
@@ -160,10 +163,11 @@ static apr_status_t ask(svl_crew_t *crew, int at_once)
     member = crew->resting;
     if (member) {
         crew->resting = member->below;
+        crew->rest--;
     }
     else {
         crew->asked++;
-        rv = fill(crew);
+        rv = fill(crew, crew->asked);
         if (rv == APR_SUCCESS && at_once && crew->asked > crew->starting) {
             rv = crew->why != APR_SUCCESS ? crew->why : APR_EAGAIN;
         }
@@ -187,13 +191,24 @@ apr_status_t svl_crew_ask_at_once(svl_crew_t *crew)
     return ask(crew, 1);
 }
 
+int svl_crew_spare(svl_crew_t *crew, int wanted)
+{
+    int spare;
+
+    apr_thread_mutex_lock(crew->lock);
+    fill(crew, crew->asked + wanted - crew->rest);
+    spare = crew->rest + crew->starting - crew->asked;
+    apr_thread_mutex_unlock(crew->lock);
+    return spare >= wanted;
+}
+
 void svl_crew_poke(svl_crew_t *crew)
 {
     sigset_t before;
 
     svl_guard_enter(&before);
     apr_thread_mutex_lock(crew->lock);
-    fill(crew);
+    fill(crew, crew->asked);
     apr_thread_mutex_unlock(crew->lock);
     svl_guard_leave(&before);
 }

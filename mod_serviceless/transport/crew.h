@@ -34,6 +34,12 @@ apr_status_t svl_crew_ask(svl_crew_t *crew);
 /** @brief Likewise, but there is no turn that would have to wait for another one's end.  @return APR_SUCCESS, or why there is none */
 apr_status_t svl_crew_ask_at_once(svl_crew_t *crew);
 
+/**
+ * @brief Sees to it that so many threads have no turn, and are sure to be there for the next ones; starts what is missing.
+ * @return 0: there are fewer, and more cannot be started
+ */
+int svl_crew_spare(svl_crew_t *crew, int wanted);
+
 /** @brief Tries to start the threads that turns were asked for and could not be started.  The maintenance thread calls it each second. */
 void svl_crew_poke(svl_crew_t *crew);
 

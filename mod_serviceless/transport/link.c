@@ -226,14 +226,20 @@ int svl_link_ended(svl_link_t *link)
     return go_on(link) != SVL_LINK_WAITS;
 }
 
+apr_time_t svl_link_wait(const svl_link_t *link, struct pollfd *wait)
+{
+    const apr_interval_time_t timeout = link->exchange->timeout;
+    *wait = (struct pollfd){.fd = link->fd, .events = POLLIN};
+    wait->events |= link->out < all_of(link) ? POLLOUT : 0;
+    return link->begun + (timeout ? timeout : link->options->timeout);
+}
+
 int svl_link_finish(svl_link_t *link)
 {
     svl_transport_exchange_t *exchange = link->exchange;
-    apr_time_t until = link->begun + (exchange->timeout ? exchange->timeout : link->options->timeout);
     while (go_on(link) == SVL_LINK_WAITS) {
-        struct pollfd wait = {.fd = link->fd, .events = POLLIN};
-        apr_time_t left = until - svl_transport_monotonic();
-        wait.events |= link->out < all_of(link) ? POLLOUT : 0;
+        struct pollfd wait;
+        apr_time_t left = svl_link_wait(link, &wait) - svl_transport_monotonic();
         if (left <= 0) {
             exchange->took = svl_transport_monotonic() - link->begun;
             link->state = broken(link, SVL_TRANSPORT_TIMEOUT, "no answer in time on a link");

@@ -9,6 +9,8 @@
 #ifndef SVL_TRANSPORT_LINK_H
 #define SVL_TRANSPORT_LINK_H
 
+#include <poll.h>
+
 #include "transport.h"
 
 #define SVL_LINK_PROTOCOL "serviceless-link" /**< in Upgrade */
@@ -50,6 +52,9 @@ void svl_link_begin(svl_link_t *link, svl_transport_exchange_t *exchange);
 
 /** Goes on without waiting.  @return nonzero when svl_link_finish will not wait */
 int svl_link_ended(svl_link_t *link);
+
+/** What to poll for while it has not ended.  @return until when that is worth it: then svl_link_finish gives it up, monotonic */
+apr_time_t svl_link_wait(const svl_link_t *link, struct pollfd *wait);
 
 /** Waits for the answer, at most until the exchange's timeout.
  * @return 0: the link ended before the answer was there, and the exchange is to be made again */

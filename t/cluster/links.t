@@ -6,9 +6,8 @@ use warnings;
 use Client qw(json make_id sign);
 use Fleet;
 use Fleet::Edit;
+use Link;
 use IO::Select;
-use IO::Socket::INET;
-use JSON::PP qw(decode_json);
 use Test::More;
 use Time::HiRes qw(time);
 
@@ -20,11 +19,6 @@ my $TRIES = 4;     # until the thread of a link runs it: one of the usual ones m
 my $SOON = Fleet::signals_are_late() ? 3 : 2; # seconds in which what does not wait for it is done
 my $LOG = "CustomLog access.log \"%>s %{webhook-id}i\"\n";
 
-sub links_of {
-    my ($node) = @_;
-    return map { $_->{self} ? () : $_->{links} } @{$node->status->{members}};
-}
-
 # Answers to messages of peers, by status, since the server started.
 sub answered {
     my ($node) = @_;
@@ -34,64 +28,6 @@ sub answered {
         $line =~ /^(\d+) [^-]/ and $count{$1}++;
     }
     return \%count;
-}
-
-# A connection that is a link, or what the node said instead.
-sub ask_for_link {
-    my ($node, %o) = @_;
-    my $client = $node->client;
-    my $socket = IO::Socket::INET->new(PeerAddr => $node->host, PeerPort => $node->port) or die "no connection: $@";
-    my $bytes = $client->message($o{body} // json({relay => {from => 'n2', route => [], arity => 1}}) . "\n",
-                                 type => 'application/x-ndjson', id => 'link-' . make_id(), more => ['Connection: Upgrade', 'Upgrade: serviceless-link'], %o);
-    $bytes =~ s{ HTTP/1\.1\r}{ HTTP/1.0\r} if $o{old};
-    syswrite $socket, $bytes . ($o{behind} // '');
-    my $said = '';
-    while ($said !~ /\r\n\r\n/) {
-        IO::Select->new($socket)->can_read($PATIENCE) && sysread $socket, $said, 4096, length $said or last;
-    }
-    return ($socket, $said);
-}
-
-# The bytes of a message on a link.
-sub frame {
-    my ($node, $body, %o) = @_;
-    my ($id, $now) = ($o{id} // make_id(), $o{timestamp} // int time);
-    return join(' ', 0, $o{length} // length $body, $id, $now, '-', $o{signature} // sign($node->client->{secret}, $id, $now, $body)) . "\n$body";
-}
-
-# What comes back: [status, id, body], or undef when the link ended.  With $rest, a reference to '', what follows it may have come as well.
-sub answer {
-    my ($socket, $rest) = @_;
-    my $until = time + $PATIENCE;
-    my $text = $rest ? $$rest : '';
-    while (time < $until) {
-        if ($text =~ /\A(\d+) (\d+) (\S+) \S+ \S+ .*\n/ && length($text) - $+[0] >= $2) {
-            my $answer = [$1, $3, substr $text, $+[0], $2];
-            my $behind = substr $text, $+[0] + $2;
-            $rest ? $$rest = $behind : length $behind && die "more than an answer: $text";
-            return $answer;
-        }
-        IO::Select->new($socket)->can_read($until - time) or die "no answer in $PATIENCE s: $text";
-        sysread $socket, $text, 65536, length $text or return;
-    }
-    die "half an answer: $text";
-}
-
-sub ends {
-    my ($socket, $name) = @_;
-    my $until = time + $PATIENCE;
-    my $rest = '';
-    while (time < $until && IO::Select->new($socket)->can_read($until - time)) {
-        return pass($name) unless sysread $socket, $rest, 65536;
-    }
-    return fail($name);
-}
-
-sub relayed {
-    my ($node, $id, %o) = @_;
-    my $line = json({id => $id, function => $o{function} // 'runlog.note', args => $o{args} // ['linked', $id], kwargs => {}, origin => 'n2', set => 'all',
-                     epoch => '0123456789abcdef', seq => $o{seq} // 1, issued => int(time * 1000), ttl => 3600});
-    return json({relay => {from => $o{from} // 'n2', route => [], arity => 1, %{$o{asked} // {}}}}) . "\n$line\n";
 }
 
 subtest 'calls need no request each' => sub {
@@ -299,48 +235,6 @@ subtest 'a run that takes long for once holds up neither the link nor a stop' =>
         $fleet->no_crash;
     }
     cmp_ok($taken, '>', 0, 'the thread of a link ran it, and another one took the link');
-};
-
-subtest 'an outcome is answered in time, and the one of a run that takes long for once is pending' => sub {
-    my $taken = 0;
-    for my $try (1 .. $TRIES) {
-        last if $taken;
-        my $fleet = Fleet->new(nodes => 2, durability => 'async', directives => "LogLevel serviceless:debug\n")->start;
-        my $node = $fleet->node('n1');
-        my ($socket) = ask_for_link($node);
-        my $seq = 0;
-        my $ask = sub {
-            my ($seconds, $milliseconds) = @_;
-            my $id = make_id();
-            return ($id, frame($node, relayed($node, $id, function => 'runlog.sleep', args => [$seconds], seq => ++$seq,
-                                              asked => {reply => 'outcome', timeout_ms => $milliseconds})));
-        };
-        my $rest = '';
-        my $told = sub { my ($status, undef, $body) = @{answer($socket, \$rest)}; return "$status " . decode_json($body)->{outcome} };
-        for (1 .. $USUAL) {
-            my ($id, $message) = $ask->(0, 5000);
-            syswrite $socket, $message;
-            is($told->(), '200 ok', 'an outcome is told');
-            is($node->runs($id), 1, 'of a call that has run');
-        }
-        my $logged = length $node->error_log;
-        my ($long, $first) = $ask->($LONG, 500);
-        my ($short, $behind) = $ask->(0, 5000);
-        my $start = time;
-        syswrite $socket, $first . $behind;
-        is($told->(), '200 pending', 'one that takes longer than is waited for is pending');
-        cmp_ok(time - $start, '>=', 0.45, 'after that time');
-        is($told->(), '200 ok', 'what came right behind it has run');
-        cmp_ok(time - $start, '<', $SOON, sprintf 'all of it while the long one runs: %.2f s', time - $start);
-        ($long, my $again) = $ask->($LONG, 1000 * $PATIENCE);
-        syswrite $socket, $again;
-        is($told->(), '200 ok', 'one that is waited for is told when it ends');
-        is($node->runs($long), 1, 'and ran once');
-        $taken += substr($node->error_log, $logged) =~ /SVL0386: 1 links get another thread/;
-        $fleet->stop;
-        $fleet->no_crash;
-    }
-    cmp_ok($taken, '>', 0, 'the thread of a link ran the long one, and another one answered');
 };
 
 subtest 'as many as there are, and no more' => sub {

@@ -169,6 +169,23 @@ static void a_thread_that_could_not_be_started_is_tried_again(void **state)
 }
 #endif
 
+static void threads_that_are_spare_are_there_for_the_next_turns(void **state)
+{
+    shop_t *shop = new_shop(*state, 0);
+
+    assert_true(svl_crew_spare(shop->crew, MOST));
+    assert_false(svl_crew_spare(shop->crew, MOST + 1));
+    for (int turns = 1; turns <= MOST; turns++) {
+        assert_int_equal(svl_crew_ask_at_once(shop->crew), APR_SUCCESS);
+        assert_true(svl_crew_spare(shop->crew, MOST - turns));
+        assert_false(svl_crew_spare(shop->crew, MOST - turns + 1));
+    }
+    wait_for(&shop->inside, MOST);
+    __atomic_store_n(&shop->open, 1, __ATOMIC_SEQ_CST);
+    wait_for(&shop->done, MOST);
+    svl_crew_end(shop->crew);
+}
+
 static void one_that_was_never_asked_ends(void **state)
 {
     shop_t *shop = new_shop(*state, 1);
@@ -185,6 +202,7 @@ static const struct CMUnitTest promises[] = {
     PROMISE("turns wait when all threads are at work, and are done", turns_wait_when_all_are_at_work),
     PROMISE("what is asked for at once waits for nobody", what_is_asked_for_at_once_waits_for_nobody),
     PROMISE("no turn is lost", no_turn_is_lost),
+    PROMISE("threads that are spare are there for the next turns", threads_that_are_spare_are_there_for_the_next_turns),
     PROMISE("one that was never asked ends", one_that_was_never_asked_ends),
 };
 
