@@ -3,7 +3,7 @@
 # peers, and brings nothing in that a request would not.
 use strict;
 use warnings;
-use Client qw(json make_id sign);
+use Client qw(json make_id);
 use Fleet;
 use Fleet::Edit;
 use Link;
