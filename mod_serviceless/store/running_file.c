@@ -17,7 +17,7 @@
 #include "journal.h"
 #include "recent.h"
 
-#define FORMAT "running-5"
+#define FORMAT "running-6"
 #define ROWS_MAX 4096 /* 8 MiB */
 
 /* The first bytes of the file; then what ended.h, recent.h and journal.h keep; then rows. */
