@@ -14,7 +14,7 @@
 #define OVER_LINK_MAX 16384         /* bytes of a message that go out at once over a link that rested */
 #define LINKED_MAX 4                /* gatherers that have links: peers have only so many to give */
 #define OPENERS 2                   /* threads that ask for links */
-#define DRIVE apr_time_from_msec(5) /* between two looks at requests while answers over links are waited for */
+#define DRIVE apr_time_from_msec(1) /* between two looks at requests while answers over links are waited for */
 
 /* A peer, as a gatherer sees it. */
 typedef struct way_t {
@@ -145,9 +145,8 @@ static void wait_for_links(svl_link_t *const *links, struct pollfd *waits, int c
         }
     }
     left = first - svl_transport_monotonic();
-    left = most && left > most ? most : left;
     if (left > 0) {
-        poll(waits, (nfds_t)count, (int)apr_time_as_msec(left) + 1);
+        poll(waits, (nfds_t)count, (int)apr_time_as_msec(most && left > most ? most : left + apr_time_from_msec(1)));
     }
 }
 

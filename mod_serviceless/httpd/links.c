@@ -71,11 +71,12 @@ static void move(svl_link_end_t **from, svl_link_end_t **to, svl_link_end_t *lin
 }
 
 /* What takes longer is no reason any more to let others go first. */
-static void be_as_others(const svl_link_loan_t *loan)
+static void be_as_others(svl_link_loan_t *loan)
 {
     const struct sched_param none = {0};
     if (loan->patient) {
         sched_setscheduler(loan->patient, SCHED_OTHER, &none); /* it only takes turns otherwise */
+        loan->patient = 0;
     }
 }
 
@@ -118,11 +119,11 @@ static void look_at_loans(void *baton)
     }
 }
 
-int svl_links_run(svl_link_end_t *link, pid_t patient)
+int svl_links_run(svl_link_end_t *link, pid_t *patient)
 {
     svl_links_t *links = link->runtime->links;
     svl_runs_t *runs = link->runtime->runs;
-    svl_link_loan_t loan = {.since = svl_transport_monotonic(), .patient = patient};
+    svl_link_loan_t loan = {.since = svl_transport_monotonic(), .patient = *patient};
     int may;
     link->turn = 0;
     apr_thread_mutex_lock(links->lock);
@@ -148,6 +149,7 @@ int svl_links_run(svl_link_end_t *link, pid_t patient)
             }
         }
     }
+    *patient = loan.patient;
     apr_thread_mutex_unlock(links->lock);
     return !loan.taken;
 }

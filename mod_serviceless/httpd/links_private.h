@@ -37,8 +37,8 @@ typedef struct svl_link_end_t {
 int svl_links_serve(svl_link_end_t *link);
 
 /** links.c: does a turn of a run thread.  Should it take longer than what should be run so, another thread takes the link.
- * @param patient as in svl_link_loan_t
+ * @param patient as in svl_link_loan_t; 0 when it has returned: it takes turns as others do now
  * @return 0: one has, and the link may be gone */
-int svl_links_run(svl_link_end_t *link, pid_t patient);
+int svl_links_run(svl_link_end_t *link, pid_t *patient);
 
 #endif

@@ -174,7 +174,7 @@ static apr_status_t take(svl_exchange_t *exchange, svl_receive_answer_t *said, s
 }
 
 /* The message in the buffer, if it was not taken yet; else with what is owed for it. */
-static next_e answer(svl_link_end_t *link, const svl_frame_t *frame, const char *body, pid_t patient, apr_pool_t *p)
+static next_e answer(svl_link_end_t *link, const svl_frame_t *frame, const char *body, pid_t *patient, apr_pool_t *p)
 {
     svl_runtime_t *runtime = link->runtime;
     svl_fault_t fault = {SVL_REASON_NONE, NULL};
@@ -206,13 +206,13 @@ static next_e answer(svl_link_end_t *link, const svl_frame_t *frame, const char 
         link->owed.position = 0;
         rv = APR_SUCCESS;
     }
-    answered = rv == APR_SUCCESS ? answer_with(link, &exchange, said.status, said.body, said.length)
-                                 : refuse(link, &exchange, &fault);
+    answered =
+        rv == APR_SUCCESS ? answer_with(link, &exchange, said.status, said.body, said.length) : refuse(link, &exchange, &fault);
     return answered && exchange.key ? GO_ON : END; /* a link is for peers */
 }
 
 /* One message. */
-static next_e serve_one(svl_link_end_t *link, pid_t patient, apr_pool_t *p)
+static next_e serve_one(svl_link_end_t *link, pid_t *patient, apr_pool_t *p)
 {
     /* Who asked for a link proves at once that it works. */
     apr_time_t until = link->proven ? 0 : svl_transport_monotonic() + WHOLE_WAIT;
@@ -235,18 +235,23 @@ int svl_links_serve(svl_link_end_t *link)
 {
     apr_pool_t *pool;
     pid_t patient;
+    int may;
     next_e next = GO_ON;
     if (apr_pool_create(&pool, link->pool) != APR_SUCCESS) {
         return 1;
     }
     patient = be_patient();
+    may = patient != 0;
     while (next == GO_ON) {
-        next = serve_one(link, patient, pool);
+        if (may && !patient) {
+            patient = be_patient(); /* again, after a run that took long */
+        }
+        next = serve_one(link, &patient, pool);
         apr_pool_clear(pool);
         if (next == END) {
             leave_turn(link);
         }
-        if (next == GO_ON && link->turn && !svl_links_run(link, patient)) {
+        if (next == GO_ON && link->turn && !svl_links_run(link, &patient)) {
             next = LEAVE;
         }
     }

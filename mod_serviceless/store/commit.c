@@ -148,18 +148,34 @@ static apr_status_t apply_all(svl_change_t *change, load_t *load)
     return APR_SUCCESS;
 }
 
+/* With all that is kept in the tables.  Where that has no room the map is made larger, as by svl_change_begin. */
+static apr_status_t begin_written(svl_change_t *change, svl_store_t *store)
+{
+    apr_status_t status = SVL_EFULL;
+    int tries;
+
+    for (tries = 0; status == SVL_EFULL && tries < 2; ++tries) {
+        status = svl_change_begin(change, store);
+        if (status) {
+            break;
+        }
+        status = svl_fresh_write(change);
+        if (status) {
+            svl_change_abort(change);
+        }
+    }
+    return status;
+}
+
 static apr_status_t run_alone(svl_store_t *store, svl_commit_apply_t *apply, void *baton)
 {
     svl_change_t change;
-    apr_status_t status = svl_change_begin(&change, store);
+    apr_status_t status = begin_written(&change, store);
 
     if (status) {
         return status;
     }
-    status = svl_fresh_write(&change);
-    if (!status) {
-        status = apply(&change, baton);
-    }
+    status = apply(&change, baton);
     if (!status) {
         return svl_change_commit(&change);
     }

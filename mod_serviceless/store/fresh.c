@@ -20,6 +20,7 @@ void svl_fresh_add(svl_change_t *change, apr_uint64_t position, const svl_record
     one = apr_array_push(fresh);
     one->work = *work;
     one->state = *work->states;
+    one->work.states = NULL;
 }
 
 svl_fresh_t *svl_fresh_find(const svl_change_t *change, apr_uint64_t position)

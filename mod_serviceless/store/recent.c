@@ -291,7 +291,8 @@ int svl_recent_relayed(svl_store_t *store, apr_uint64_t position)
     if (!recent || locked(recent, pthread_mutex_trylock(&recent->lock))) {
         return 0;
     }
-    kept = svl_running_get(svl_recent_word(recent, position)) == position;
+    /* A word that is left from a commit whose process was killed says nothing: then it is not ready. */
+    kept = recent->ready && svl_running_get(svl_recent_word(recent, position)) == position;
     if (kept) {
         body = svl_recent_body(recent, position);
         part.word = body->record[SVL_RECENT_STATE / sizeof(part)];

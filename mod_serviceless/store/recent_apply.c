@@ -30,6 +30,7 @@ static apr_status_t add_work(svl_change_t *change, apr_uint64_t position, const 
     if (work.left || kept->route) {
         svl_fresh_add(change, position, &work);
         change->state.pending += work.left;
+        change->state_changed = 1;
     }
     return APR_SUCCESS;
 }

@@ -123,6 +123,7 @@ static apr_status_t find(svl_change_t *change, apr_uint64_t position, hand_t *ha
         return fresh->work.count ? APR_SUCCESS : APR_NOTFOUND;
     }
     hand->work.count = 0;
+    hand->fresh = NULL;
     svl_records_put64(bytes, position);
     status = svl_change_get(change, SVL_TABLE_WORK, bytes, sizeof(bytes), &value); /* batches of one call: no cursor needed */
     if (!status) {

@@ -193,12 +193,15 @@ apr_status_t svl_crew_ask_at_once(svl_crew_t *crew)
 
 int svl_crew_spare(svl_crew_t *crew, int wanted)
 {
+    sigset_t before;
     int spare;
 
+    svl_guard_enter(&before);
     apr_thread_mutex_lock(crew->lock);
     fill(crew, crew->asked + wanted - crew->rest);
     spare = crew->rest + crew->starting - crew->asked;
     apr_thread_mutex_unlock(crew->lock);
+    svl_guard_leave(&before);
     return spare >= wanted;
 }
 

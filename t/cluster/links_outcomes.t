@@ -50,7 +50,7 @@ subtest 'an outcome is answered in time, and the one of a run that takes long fo
         syswrite $socket, $first . $behind;
         $told->($long, 'pending', 'one that takes longer than is waited for is pending');
         cmp_ok(time - $start, '>=', 0.45, 'after that time');
-        $taken += substr($node->error_log, $logged) =~ /SVL0386: 1 links get another thread/;
+        $taken += substr($node->error_log, $logged) =~ /SVL0386: \d+ links get another thread/;
         $told->($short, 'ok', 'what came right behind it has run');
         cmp_ok(time - $start, '<', $SOON, sprintf 'all of it while the long one runs: %.2f s', time - $start);
         ($long, my $again) = $ask->($LONG, 1000 * $PATIENCE);
@@ -106,8 +106,8 @@ subtest 'a function that takes long for once is pending everywhere at the deadli
     eventually { 2 == grep { $_ } links_of($one) } 10, 'n1 has got links';
     is($all->(0, 5), 'ok ok ok', 'usually it takes no time') for 1 .. $USUAL;
     my $start = time;
-    is($all->($LONG, 1), 'pending pending pending', 'one that does');
-    cmp_ok(time - $start, '<', $SOON, sprintf 'and that is told in time: %.2f s', time - $start);
+    is($all->($LONG, $SOON), 'pending pending pending', 'one that does');
+    cmp_ok(time - $start, '<', $LONG, sprintf 'and that is told in time: %.2f s', time - $start);
     is($all->(0, 5), 'ok ok ok', 'and does not hold up the next one');
     $fleet->stop;
     $fleet->no_crash;

@@ -2,8 +2,6 @@
 /* Calls that are kept beside the log until the next transaction: nobody can tell them from those that are in it. */
 #include "recent_fixture.h"
 
-#include "store/running.h"
-
 #define LONG 1000 /* bytes of an argument that make a call one that is committed */
 
 static void expect_kept(fixture_t *f, const svl_store_entry_t *entry)
@@ -259,78 +257,6 @@ static void a_call_that_cannot_be_is_left_out(void **state)
     }
 }
 
-/* In a stream that is known, with a route. */
-static apr_uint64_t keep_routed(fixture_t *f, const char *id)
-{
-    svl_store_entry_t entry = own_call(f->p, id, "all", id);
-
-    assert_int_equal(accept_all(f->store, &entry, 1, "b", NULL), APR_SUCCESS);
-    assert_true(svl_running_get(svl_recent_word(f->store->recent, entry.position)) == entry.position);
-    return entry.position;
-}
-
-static void work_ends_before_its_call_is_committed_and_after(void **state)
-{
-    fixture_t *f = *state;
-    apr_uint64_t done, relayed, ran;
-    svl_store_counts_t counts;
-
-    begin_stream(f);
-    assert_int_equal(finish_one(f->store, 1, SVL_OUTCOME_OK, "0"), APR_SUCCESS);
-    done = keep_routed(f, "done");
-    relayed = keep_routed(f, "relayed");
-    ran = keep_routed(f, "ran");
-    keep_routed(f, "neither");
-    assert_int_equal(finish_one(f->store, done, SVL_OUTCOME_OK, "1"), APR_SUCCESS);
-    assert_int_equal(finish_one(f->store, ran, SVL_OUTCOME_ERROR, "2"), APR_SUCCESS);
-    svl_store_relayed(f->store, done);
-    svl_store_relayed(f->store, relayed);
-    assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
-    assert_false(svl_recent_any(f->store));
-    counts = count_log(f->store);
-    assert_int_equal(counts.work, 3);
-    assert_int_equal(counts.pending, 2);
-    assert_string_equal(read_entry(f, done).text, "1");
-    assert_string_equal(read_entry(f, ran).text, "2");
-    assert_int_equal(finish_one(f->store, relayed, SVL_OUTCOME_OK, "3"), APR_SUCCESS);
-    svl_store_relayed(f->store, ran);
-    assert_int_equal(svl_store_flush(f->store), APR_SUCCESS);
-    counts = count_log(f->store);
-    assert_int_equal(counts.work, 1);
-    assert_int_equal(counts.pending, 1);
-}
-
-static void leave_two_routes(fixture_t *f)
-{
-    svl_store_entry_t first = own_call(f->p, "first", "all", "x");
-
-    if (accept_one(f->store, &first)) {
-        _exit(1);
-    }
-    svl_store_relayed(f->store, keep_routed(f, "relayed"));
-    keep_routed(f, "open");
-}
-
-static void a_route_that_was_relayed_before_its_process_died_is_not_taken_over(void **state)
-{
-    fixture_t *f = *state;
-    apr_array_header_t *batches;
-    int i;
-
-    close_log(f);
-    leave_work(f, leave_two_routes);
-    open_log(f);
-    assert_int_equal(svl_store_take_over(f->store, NULL, NULL, 100, &batches, f->p), APR_SUCCESS);
-    assert_int_equal(batches->nelts, 3);
-    for (i = 0; i < batches->nelts; ++i) {
-        const svl_store_orphans_t *batch = &APR_ARRAY_IDX(batches, i, svl_store_orphans_t);
-
-        assert_int_equal(batch->first, i + 1);
-        assert_int_equal(batch->runs->nelts, 1);
-        assert_int_equal(batch->route != NULL, i == 2);
-    }
-}
-
 static void copy_file(const char *from, const char *to)
 {
     char bytes[4096];
@@ -390,8 +316,6 @@ int main(void)
         EITHER_WAY(what_is_committed_already_is_not_committed_again),
         EITHER_WAY(what_does_not_belong_there_harms_no_other),
         EITHER_WAY(a_call_that_cannot_be_is_left_out),
-        EITHER_WAY(work_ends_before_its_call_is_committed_and_after),
-        EITHER_WAY(a_route_that_was_relayed_before_its_process_died_is_not_taken_over),
         EITHER_WAY(what_is_kept_is_not_lost_with_a_log_that_is_older),
     };
 
