@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../core/fault.h"
@@ -287,4 +288,22 @@ int svl_env_readable(const svl_store_t *store)
     int rc = measure(store, &fd, &size, &need, &last);
 
     return !rc && size < need ? check_tail(store, size, need) : rc;
+}
+
+int svl_env_seen(svl_store_t *store)
+{
+    struct timespec tick;
+    apr_uint64_t now;
+    int rc;
+
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &tick);
+    now = (apr_uint64_t)tick.tv_sec * 1000000000 + (apr_uint64_t)tick.tv_nsec;
+    if (__atomic_load_n(&store->seen, __ATOMIC_RELAXED) == now) {
+        return MDB_SUCCESS;
+    }
+    rc = svl_env_readable(store);
+    if (!rc) {
+        __atomic_store_n(&store->seen, now, __ATOMIC_RELAXED);
+    }
+    return rc;
 }

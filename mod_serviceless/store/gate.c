@@ -24,7 +24,7 @@ void svl_env_gate_destroy(svl_store_t *store)
     pthread_mutex_destroy(&store->gate);
 }
 
-apr_status_t svl_env_enter(svl_store_t *store)
+apr_status_t svl_env_enter(svl_store_t *store, svl_store_reader_t **idle)
 {
     apr_status_t status = APR_SUCCESS;
 
@@ -34,6 +34,10 @@ apr_status_t svl_env_enter(svl_store_t *store)
     }
     if (store->env) {
         ++store->live;
+        if (idle) {
+            *idle = store->idle;
+            store->idle = *idle ? (*idle)->next : NULL;
+        }
     }
     else {
         status = APR_EGENERAL;
@@ -42,9 +46,13 @@ apr_status_t svl_env_enter(svl_store_t *store)
     return status;
 }
 
-void svl_env_leave(svl_store_t *store)
+void svl_env_leave(svl_store_t *store, svl_store_reader_t *ended)
 {
     pthread_mutex_lock(&store->gate);
+    if (ended) {
+        ended->next = store->idle;
+        store->idle = ended;
+    }
     if (--store->live == 0 && store->shut) {
         pthread_cond_broadcast(&store->calm);
     }

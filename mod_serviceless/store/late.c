@@ -139,7 +139,7 @@ apr_status_t svl_store_flush(svl_store_t *store)
     wanted = store->late->relayed_count || store->late->outcome_count;
     pthread_mutex_unlock(&store->queue);
     wanted |= svl_ended_mend(store) | svl_recent_any(store);
-    if (svl_env_enter(store)) {
+    if (svl_env_enter(store, NULL)) {
         wanted = 1; /* to open it anew */
     }
     else {
@@ -147,7 +147,7 @@ apr_status_t svl_store_flush(svl_store_t *store)
         mdb_env_info(store->env, &info);
         wanted |=
             info.me_last_pgno != __atomic_load_n(&store->whole, __ATOMIC_RELAXED); /* makes the file whole for the command */
-        svl_env_leave(store);
+        svl_env_leave(store, NULL);
     }
     svl_env_unguard(store, &saved);
     return wanted ? svl_commit_nothing(store) : APR_SUCCESS;

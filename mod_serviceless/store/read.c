@@ -11,18 +11,13 @@
 #include "recent.h"
 
 /* Ended readers keep their transaction, reset, with its slot of the reader table: beginning again then takes no lock of
- * LMDB. */
+ * LMDB.
+ * @param result one that has ended, or NULL; receives the reader, or NULL on failure */
 static int begin(svl_store_t *store, svl_store_reader_t **result)
 {
-    svl_store_reader_t *reader;
+    svl_store_reader_t *reader = *result;
     int rc;
 
-    pthread_mutex_lock(&store->gate);
-    reader = store->idle;
-    if (reader) {
-        store->idle = reader->next;
-    }
-    pthread_mutex_unlock(&store->gate);
     if (reader) {
         rc = mdb_txn_renew(reader->txn);
         if (!rc) {
@@ -32,10 +27,9 @@ static int begin(svl_store_t *store, svl_store_reader_t **result)
             mdb_cursor_close(reader->cursor);
             mdb_txn_abort(reader->txn);
             free(reader);
-            return rc;
+            *result = NULL;
         }
-        *result = reader;
-        return MDB_SUCCESS;
+        return rc;
     }
     reader = calloc(1, sizeof(*reader));
     if (!reader) {
@@ -59,22 +53,17 @@ static int begin(svl_store_t *store, svl_store_reader_t **result)
 
 static void end(svl_store_reader_t *reader)
 {
-    svl_store_t *store = reader->store;
-
     free(reader->ended);
     free(reader->recent);
     reader->ended = NULL;
     reader->recent = NULL;
     reader->ended_count = reader->recent_count = reader->recent_first = 0;
     mdb_txn_reset(reader->txn);
-    pthread_mutex_lock(&store->gate);
-    reader->next = store->idle;
-    store->idle = reader;
-    pthread_mutex_unlock(&store->gate);
 }
 
 /* What is kept beside the log is copied before the transaction begins, outcomes before the calls that they are of: meanwhile some may be
- * committed, and so be there twice, never not at all. */
+ * committed, and so be there twice, never not at all.
+ * @param result as for begin, but on failure it may still be one that has ended */
 static int begin_with_kept(svl_store_t *store, apr_uint64_t first, apr_uint64_t until, svl_store_reader_t **result)
 {
     svl_store_reader_t kept = {.ended = NULL}, *reader;
@@ -109,11 +98,11 @@ static apr_status_t help(svl_store_t *store, int rc)
     int dead;
 
     if (rc == MDB_READERS_FULL) {
-        if (svl_env_enter(store)) {
+        if (svl_env_enter(store, NULL)) {
             return APR_EGENERAL;
         }
         mdb_reader_check(store->env, &dead);
-        svl_env_leave(store);
+        svl_env_leave(store, NULL);
         return APR_SUCCESS;
     }
     if (rc != MDB_MAP_RESIZED && rc != MDB_PANIC) {
@@ -134,7 +123,7 @@ apr_status_t svl_store_read_range(svl_store_reader_t **reader, svl_store_t *stor
     svl_env_guard(store, &saved);
     for (tries = 0; tries < 2 && !status; ++tries) {
         rc = MDB_PANIC;
-        if (!svl_env_enter(store)) {
+        if (!svl_env_enter(store, reader)) {
             rc = svl_env_readable(store);
             if (!rc) {
                 rc = begin_with_kept(store, first, end, reader);
@@ -142,7 +131,7 @@ apr_status_t svl_store_read_range(svl_store_reader_t **reader, svl_store_t *stor
             if (!rc) {
                 break;
             }
-            svl_env_leave(store);
+            svl_env_leave(store, *reader);
         }
         status = tries ? svl_env_status(rc) : help(store, rc);
     }
@@ -162,14 +151,14 @@ int svl_read_lacks_id(svl_store_t *store, const char *id)
     MDB_val value;
     int lacks = 0;
 
-    if (svl_env_enter(store)) {
+    if (svl_env_enter(store, &reader)) {
         return 0;
     }
-    if (!svl_env_readable(store) && !begin(store, &reader)) {
+    if (!svl_env_seen(store) && !begin(store, &reader)) {
         lacks = svl_read_get(reader, SVL_TABLE_IDS, id, strlen(id), &value) == APR_NOTFOUND;
         end(reader);
     }
-    svl_env_leave(store);
+    svl_env_leave(store, reader);
     return lacks;
 }
 
@@ -180,7 +169,7 @@ void svl_store_read_end(svl_store_reader_t *reader)
 
     svl_env_guard(store, &saved);
     end(reader);
-    svl_env_leave(store);
+    svl_env_leave(store, reader);
     svl_env_unguard(store, &saved);
 }
 

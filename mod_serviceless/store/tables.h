@@ -98,6 +98,7 @@ struct svl_store_t {
     apr_uint64_t roved; /* entries up to here were looked at by the last pruning; atomic */
     apr_uint64_t due;   /* work records up to here were looked at for runs that are overdue; atomic */
     apr_uint64_t whole; /* last page of the file when it was last seen to be long enough; atomic */
+    apr_uint64_t seen;  /* when it was last seen by svl_env_seen, nanoseconds; atomic */
 
     pthread_mutex_t gate;
     pthread_cond_t calm;
@@ -171,6 +172,8 @@ int svl_env_tables(svl_store_t *store, MDB_txn *txn, int create);
 int svl_env_whole(svl_store_t *store);
 /** The same for who is about to read, in any store: adds nothing. */
 int svl_env_readable(const svl_store_t *store);
+/** The same for who reads so often that the look itself costs: as it was seen within this tick of the kernel's clock (some ms). */
+int svl_env_seen(svl_store_t *store);
 
 /** @return pages that accepting leaves to outcomes, work and pruning */
 apr_uint64_t svl_env_reserve(const svl_store_t *store);
@@ -181,9 +184,12 @@ int svl_env_free(MDB_txn *txn, apr_uint64_t from, apr_uint64_t *pages);
 /** The same for who has a write transaction. */
 int svl_env_free_now(svl_store_t *store, apr_uint64_t from, apr_uint64_t *pages);
 
-/** Begins and ends what must not meet a moving map.  @return APR_SUCCESS or APR_EGENERAL when there is no environment */
-apr_status_t svl_env_enter(svl_store_t *store);
-void svl_env_leave(svl_store_t *store);
+/** Begins what must not meet a moving map.
+ * @param idle receives a reader that has ended, with its slot of the reader table, or NULL; NULL: none is wanted
+ * @return APR_SUCCESS or APR_EGENERAL when there is no environment */
+apr_status_t svl_env_enter(svl_store_t *store, svl_store_reader_t **idle);
+/** Ends it.  @param ended reader for the next one, reset; may be NULL */
+void svl_env_leave(svl_store_t *store, svl_store_reader_t *ended);
 
 /** Does what MDB_MAP_RESIZED, MDB_PANIC, and for what is kept MDB_MAP_FULL (@a rc) ask for, when the last read transaction has ended.  For the leader. */
 apr_status_t svl_env_mend(svl_store_t *store, int rc);
