@@ -35,22 +35,27 @@ sub wanted { return !%parts || $parts{$_[0]} }
 
 sub rate { my ($answer, $of) = @_; return $answer->{$of} / $answer->{seconds} }
 
+# Children with 32 threads, as a server has several; and one that has a thread for each connection.
 sub endpoint {
     my $floor = 'a handler that does nothing';
     for my $connections (@CONNECTIONS) {
-        my %of = (async => bench_fleet(1), fsync => bench_fleet(1, durability => 'fsync'));
-        my $one = sub {
-            my ($name, $durability, $path, @goal) = @_;
-            return {name => $name, ($name eq $floor ? () : (to => [[$floor, @goal]])), after => sub { quiet($of{$durability}) }, take => sub {
-                return rate(http($of{$durability}, 'endpoint', count => $REQUESTS, batch => $connections, path => $path, reply => 'local'), 'requests');
-            }};
-        };
-        $bench->compare("endpoint: example.echo, one node, $connections connections", 'requests/s', [
-            $one->($floor, 'async', '/nothing'),
-            $one->('serviceless, async', 'async', '/serviceless', 0.80),
-            $one->('serviceless, fsync', 'fsync', '/serviceless', $connections == 64 ? 0.50 : ()),
-        ], more => 1);
-        $_->{fleet}->stop for values %of;
+        for my $threads (32, 80) {
+            my @threads = $threads == 80 ? (threads => $threads) : ();
+            my %of = (async => bench_fleet(1, @threads), fsync => bench_fleet(1, @threads, durability => 'fsync'));
+            my $one = sub {
+                my ($name, $durability, $path, @goal) = @_;
+                return {name => $name, ($name eq $floor ? () : (to => [[$floor, @goal]])), after => sub { quiet($of{$durability}) }, take => sub {
+                    return rate(http($of{$durability}, 'endpoint', count => $REQUESTS, batch => $connections, path => $path, reply => 'local'), 'requests');
+                }};
+            };
+            my $children = @threads ? "one child of $threads threads" : "children of $threads threads";
+            $bench->compare("endpoint: example.echo, one node, $children, $connections connections", 'requests/s', [
+                $one->($floor, 'async', '/nothing'),
+                $one->('serviceless, async', 'async', '/serviceless', 0.80),
+                $one->('serviceless, fsync', 'fsync', '/serviceless', $connections == 64 ? 0.50 : ()),
+            ], more => 1);
+            $_->{fleet}->stop for values %of;
+        }
     }
     return;
 }

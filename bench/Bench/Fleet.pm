@@ -5,6 +5,7 @@ package Bench::Fleet;
 #
 #   my $fleet = bench_fleet(4, durability => 'fsync');
 #   my $grown = bench_fleet(1, size => '16g', filled => 100_000);       # so many calls are in the log of each node already
+#   my $one = bench_fleet(1, threads => 80);                            # one child with so many threads, not children with 32
 #   my $us = middle(http($fleet, 'latency', count => 100, mode => 'bounce'));
 use strict;
 use warnings;
@@ -32,7 +33,9 @@ sub generated {
 sub bench_fleet {
     my ($nodes, %o) = @_;
     my $board;
+    my $one = delete $o{threads};
     my $threads = ($ENV{SVL_TEST_MPM} // '') eq 'prefork' ? 'MaxConnectionsPerChild 0'
+        : $one ? "StartServers 1\nServerLimit 1\nThreadLimit $one\nThreadsPerChild $one\nMinSpareThreads 1\nMaxSpareThreads $one\nMaxRequestWorkers $one"
         : "ThreadLimit 64\nThreadsPerChild 32\nMaxSpareThreads 256\nMaxRequestWorkers 256";
     my $fleet = Fleet->new(nodes => $nodes, durability => 'async', %o, directives => <<"CONF", each => sub {
 LoadModule bench_module "$build/.libs/mod_bench.so"
