@@ -4,7 +4,7 @@
  *
  *   nats what board keys receivers bytes count batch port place
  *
- * what: latency, sustained  publishes to the subject `bench`, and flushes after each `batch` messages; place is not looked at
+ * what: latency, sustained  publishes to the subject `bench`; where `batch` is 1, each is flushed before the next; place is not looked at
  *       receive             subscribes to it, prints `ready`, and handles each message as the receiver of that place of the
  *                           board, until it is killed or the server goes
  *

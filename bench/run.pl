@@ -13,6 +13,7 @@ use List::Util qw(max min sum0);
 use Proc qw(cpu);
 use Test::More ();
 
+my $prefork = ($ENV{SVL_TEST_MPM} // '') eq 'prefork';
 my $quick = @ARGV && $ARGV[0] =~ /^-/ ? shift(@ARGV) eq '-quick' : 0;
 my %parts = map { $_ => 1 } @ARGV;
 my @SIZES = $quick ? (4) : (4, 8, 16);
@@ -35,11 +36,11 @@ sub wanted { return !%parts || $parts{$_[0]} }
 
 sub rate { my ($answer, $of) = @_; return $answer->{$of} / $answer->{seconds} }
 
-# Children with 32 threads, as a server has several; and one that has a thread for each connection.
+# Children with 32 threads, as a server has several (two or three here); and one that has a thread for each connection.
 sub endpoint {
     my $floor = 'a handler that does nothing';
     for my $connections (@CONNECTIONS) {
-        for my $threads (32, 80) {
+        for my $threads ($prefork ? 0 : (32, 80)) {
             my @threads = $threads == 80 ? (threads => $threads) : ();
             my %of = (async => bench_fleet(1, @threads), fsync => bench_fleet(1, @threads, durability => 'fsync'));
             my $one = sub {
@@ -48,7 +49,7 @@ sub endpoint {
                     return rate(http($of{$durability}, 'endpoint', count => $REQUESTS, batch => $connections, path => $path, reply => 'local'), 'requests');
                 }};
             };
-            my $children = @threads ? "one child of $threads threads" : "children of $threads threads";
+            my $children = $prefork ? 'prefork' : @threads ? "one child of $threads threads" : "children of $threads threads";
             $bench->compare("endpoint: example.echo, one node, $children, $connections connections", 'requests/s', [
                 $one->($floor, 'async', '/nothing'),
                 $one->('serviceless, async', 'async', '/serviceless', 0.80),

@@ -146,6 +146,7 @@ void svl_env_close(svl_store_t *store)
         mdb_env_close(store->env);
     }
     store->env = NULL;
+    __atomic_store_n(&store->seen, 0, __ATOMIC_RELAXED);
 }
 
 int svl_env_tables(svl_store_t *store, MDB_txn *txn, int create)

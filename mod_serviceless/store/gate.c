@@ -24,24 +24,39 @@ void svl_env_gate_destroy(svl_store_t *store)
     pthread_mutex_destroy(&store->gate);
 }
 
+/* Within the gate's mutex. */
+static apr_status_t enter(svl_store_t *store, svl_store_reader_t **idle)
+{
+    if (!store->env) {
+        return APR_EGENERAL;
+    }
+    ++store->live;
+    if (idle) {
+        *idle = store->idle;
+        store->idle = *idle ? (*idle)->next : NULL;
+    }
+    return APR_SUCCESS;
+}
+
 apr_status_t svl_env_enter(svl_store_t *store, svl_store_reader_t **idle)
 {
-    apr_status_t status = APR_SUCCESS;
+    apr_status_t status;
 
     pthread_mutex_lock(&store->gate);
     while (store->shut) {
         pthread_cond_wait(&store->calm, &store->gate);
     }
-    if (store->env) {
-        ++store->live;
-        if (idle) {
-            *idle = store->idle;
-            store->idle = *idle ? (*idle)->next : NULL;
-        }
-    }
-    else {
-        status = APR_EGENERAL;
-    }
+    status = enter(store, idle);
+    pthread_mutex_unlock(&store->gate);
+    return status;
+}
+
+apr_status_t svl_env_enter_now(svl_store_t *store, svl_store_reader_t **idle)
+{
+    apr_status_t status;
+
+    pthread_mutex_lock(&store->gate);
+    status = store->shut ? APR_EGENERAL : enter(store, idle);
     pthread_mutex_unlock(&store->gate);
     return status;
 }

@@ -132,6 +132,7 @@ apr_status_t svl_store_read_range(svl_store_reader_t **reader, svl_store_t *stor
                 break;
             }
             svl_env_leave(store, *reader);
+            *reader = NULL;
         }
         status = tries ? svl_env_status(rc) : help(store, rc);
     }
@@ -144,14 +145,14 @@ apr_status_t svl_store_read_begin(svl_store_reader_t **reader, svl_store_t *stor
     return svl_store_read_range(reader, store, 0, APR_UINT64_MAX);
 }
 
-/* Its own transaction, without what is kept: for who keeps. */
+/* Its own transaction, without what is kept: for who keeps, and may hold the lock of that. */
 int svl_read_lacks_id(svl_store_t *store, const char *id)
 {
     svl_store_reader_t *reader;
     MDB_val value;
     int lacks = 0;
 
-    if (svl_env_enter(store, &reader)) {
+    if (svl_env_enter_now(store, &reader)) {
         return 0;
     }
     if (!svl_env_seen(store) && !begin(store, &reader)) {

@@ -172,7 +172,8 @@ int svl_env_tables(svl_store_t *store, MDB_txn *txn, int create);
 int svl_env_whole(svl_store_t *store);
 /** The same for who is about to read, in any store: adds nothing. */
 int svl_env_readable(const svl_store_t *store);
-/** The same for who reads so often that the look itself costs: as it was seen within this tick of the kernel's clock (some ms). */
+/** The same for who reads so often that the look itself costs: as it was seen within this tick of the kernel's clock (some ms).  Who cuts the
+ * file within that tick ends the process that reads (damage.h), as who does between the look and the reading. */
 int svl_env_seen(svl_store_t *store);
 
 /** @return pages that accepting leaves to outcomes, work and pruning */
@@ -188,6 +189,8 @@ int svl_env_free_now(svl_store_t *store, apr_uint64_t from, apr_uint64_t *pages)
  * @param idle receives a reader that has ended, with its slot of the reader table, or NULL; NULL: none is wanted
  * @return APR_SUCCESS or APR_EGENERAL when there is no environment */
 apr_status_t svl_env_enter(svl_store_t *store, svl_store_reader_t **idle);
+/** The same for who holds a lock that other processes want: APR_EGENERAL also while the map is about to move. */
+apr_status_t svl_env_enter_now(svl_store_t *store, svl_store_reader_t **idle);
 /** Ends it.  @param ended reader for the next one, reset; may be NULL */
 void svl_env_leave(svl_store_t *store, svl_store_reader_t *ended);
 

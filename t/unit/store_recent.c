@@ -193,6 +193,25 @@ static void what_is_kept_has_room_when_the_bound_is_lowered(void **state)
 }
 
 /* As when the process was killed between its commit and what follows. */
+/* Within a tick of the kernel's clock the file is not looked at again. */
+static void a_log_that_was_removed_keeps_no_calls(void **state)
+{
+    fixture_t *f = *state;
+    svl_store_entry_t entry = own_call(f->p, "before", "all", "x");
+    struct timespec then, tick;
+
+    begin_stream(f);
+    assert_true(accept_without_commit(f, &entry));
+    assert_int_equal(unlink(path_of(f, "data.mdb")), 0);
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &then);
+    do {
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &tick);
+    } while (tick.tv_sec == then.tv_sec && tick.tv_nsec == then.tv_nsec);
+    entry = own_call(f->p, "after", "all", "x");
+    assert_int_equal(accept_one(f->store, &entry), SVL_EDAMAGED);
+    assert_int_equal(access(path_of(f, "damaged"), F_OK), 0);
+}
+
 static void what_is_committed_already_is_not_committed_again(void **state)
 {
     fixture_t *f = *state;
@@ -313,6 +332,7 @@ int main(void)
         EITHER_WAY(another_nodes_calls_are_kept_in_the_order_of_their_numbers),
         cmocka_unit_test_setup_teardown(what_does_not_fit_is_committed, set_up, tear_down),
         EITHER_WAY(what_is_kept_has_room_when_the_bound_is_lowered),
+        EITHER_WAY(a_log_that_was_removed_keeps_no_calls),
         EITHER_WAY(what_is_committed_already_is_not_committed_again),
         EITHER_WAY(what_does_not_belong_there_harms_no_other),
         EITHER_WAY(a_call_that_cannot_be_is_left_out),
