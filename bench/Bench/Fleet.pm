@@ -35,7 +35,7 @@ sub bench_fleet {
     my $board;
     my $one = delete $o{threads};
     my $threads = ($ENV{SVL_TEST_MPM} // '') eq 'prefork' ? 'MaxConnectionsPerChild 0'
-        : $one ? "StartServers 1\nServerLimit 1\nThreadLimit $one\nThreadsPerChild $one\nMinSpareThreads 1\nMaxSpareThreads $one\nMaxRequestWorkers $one"
+        : $one ? "StartServers 1\nThreadLimit $one\nThreadsPerChild $one\nMinSpareThreads 1\nMaxSpareThreads $one\nMaxRequestWorkers $one"
         : "ThreadLimit 64\nThreadsPerChild 32\nMaxSpareThreads 256\nMaxRequestWorkers 256";
     my $fleet = Fleet->new(nodes => $nodes, durability => 'async', %o, directives => <<"CONF", each => sub {
 LoadModule bench_module "$build/.libs/mod_bench.so"
