@@ -212,6 +212,7 @@ static void whoever_is_not_there_gives_none(void **state)
     responder_stop(peer->responder);
     apr_pool_cleanup_kill(peer->p, peer->responder, responder_cleanup);
     assert_false(ask_for_link(peer));
+    free(peer->responder);
 }
 
 static void exchange(peer_t *peer, const char *body, apr_size_t length)
