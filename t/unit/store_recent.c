@@ -192,7 +192,6 @@ static void what_is_kept_has_room_when_the_bound_is_lowered(void **state)
     assert_int_equal(accept_one(f->store, &entry), SVL_EFULL);
 }
 
-/* As when the process was killed between its commit and what follows. */
 /* Within a tick of the kernel's clock the file is not looked at again. */
 static void a_log_that_was_removed_keeps_no_calls(void **state)
 {
@@ -212,6 +211,7 @@ static void a_log_that_was_removed_keeps_no_calls(void **state)
     assert_int_equal(access(path_of(f, "damaged"), F_OK), 0);
 }
 
+/* As when the process was killed between its commit and what follows. */
 static void what_is_committed_already_is_not_committed_again(void **state)
 {
     fixture_t *f = *state;
