@@ -2,7 +2,7 @@
 /*
  * The bench's generator for HTTP: calls, relay messages, and posts to a handler that does nothing, over kept connections.
  *
- *   http what board keys receivers bytes count batch ports path reply mode
+ *   http what board keys receivers bytes count batch ports path reply mode by
  *
  * what: latency    one call of bench.note at a time to the first port, until all receivers have run it
  *       sustained  messages of `batch` call lines of bench.note each, relayed to the first port with the other nodes (n2, n3, …) as route;
@@ -12,42 +12,26 @@
  *       chain      `count` times one post to each port after the first, one after the other (libcurl)
  *       star       likewise, all at once
  *
- * path: where to post, such as /serviceless; reply: local, accepted or all, of calls; mode: bounce, broadcast, tree:3
+ * path: where to post, such as /serviceless; reply: local, accepted or all, of calls; mode: bounce, broadcast, tree:3; by: request, or
+ * link: calls go over upgraded connections, of which the first call of each asks for one
  */
-#include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <apr_strings.h>
 #include <apr_time.h>
 #include <curl/curl.h>
 
 #include "../mod_serviceless/core/route.h"
+#include "connection.h"
 #include "measure.h"
-
-#define ANSWER_MAX 65536
-#define PATIENCE 30000 /* milliseconds for an answer */
-
-typedef struct connection_t {
-    int fd; /* -1: closed */
-    int port;
-    char *request; /* malloc: it may be sent again */
-    size_t length, sent, have;
-    int again; /* it was */
-    char answer[ANSWER_MAX];
-} connection_t;
 
 typedef struct http_t {
     int ports[BENCH_PLACES];
     int count;
-    const char *path, *reply, *mode;
+    const char *reply, *mode, *path;
     apr_uint32_t arity; /* of the mode */
     apr_uint64_t seq;
     char epoch[17];
@@ -55,97 +39,6 @@ typedef struct http_t {
     CURL *handles[BENCH_PLACES];
     CURLM *multi;
 } http_t;
-
-static void connect_to(connection_t *c)
-{
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((apr_uint16_t)c->port)};
-    int on = 1;
-
-    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    c->fd = socket(AF_INET, SOCK_STREAM, 0);
-    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&to, sizeof(to)) != 0) {
-        bench_fail("cannot connect to port %d: %s", c->port, strerror(errno));
-    }
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-}
-
-/* Requests are small enough for a socket's buffer, or the peer reads: sends block. */
-static void send_request(connection_t *c)
-{
-    c->have = 0;
-    if (c->fd < 0) {
-        connect_to(c);
-    }
-    for (c->sent = 0; c->sent < c->length;) {
-        ssize_t n = send(c->fd, c->request + c->sent, c->length - c->sent, MSG_NOSIGNAL);
-
-        if (n < 0) {
-            break; /* closed meanwhile: reading finds that too */
-        }
-        c->sent += (size_t)n;
-    }
-}
-
-static void begin(bench_t *bench, http_t *http, connection_t *c, const char *type, const char *body, apr_size_t length)
-{
-    const char *head = apr_psprintf(bench->scratch,
-                                    "POST %s HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nContent-Type: %s\r\n%sContent-Length: %" APR_SIZE_T_FMT
-                                    "\r\n\r\n",
-                                    http->path, c->port, type, bench_headers(bench, body, length), length);
-    size_t before = strlen(head);
-
-    free(c->request);
-    c->length = before + length;
-    c->request = malloc(c->length);
-    if (!c->request) {
-        bench_fail("no memory for a request of %zu bytes", c->length);
-    }
-    memcpy(c->request, head, before);
-    memcpy(c->request + before, body, length);
-    c->again = 0;
-    send_request(c);
-}
-
-/* Reads what is there.  @return nonzero when the answer is whole; its status must be 2xx */
-static int answered(connection_t *c)
-{
-    ssize_t n = recv(c->fd, c->answer + c->have, ANSWER_MAX - 1 - c->have, 0);
-    char *end, *length;
-
-    if (n <= 0) {
-        if (c->have > 0 || c->again) {
-            bench_fail("port %d: an answer of %zu bytes ends early: %s", c->port, c->have, n ? strerror(errno) : "closed");
-        }
-        close(c->fd); /* a kept connection that the server closed: a lost request is normal, ids make another harmless */
-        c->fd = -1;
-        c->again = 1;
-        send_request(c);
-        return 0;
-    }
-    c->have += (size_t)n;
-    c->answer[c->have] = '\0';
-    end = strstr(c->answer, "\r\n\r\n");
-    if (!end) {
-        return 0;
-    }
-    length = strcasestr(c->answer, "\r\nContent-Length:");
-    if (strncmp(c->answer, "HTTP/1.1 2", 10) != 0 || !length || length > end) {
-        bench_fail("port %d: %s", c->port, c->answer);
-    }
-    return c->have >= (size_t)(end + 4 - c->answer) + strtoul(length + 17, NULL, 10);
-}
-
-static void finish(connection_t *c)
-{
-    struct pollfd wait = {c->fd, POLLIN, 0};
-
-    do {
-        wait.fd = c->fd;
-        if (poll(&wait, 1, PATIENCE) <= 0) {
-            bench_fail("port %d: no answer in %d ms", c->port, PATIENCE);
-        }
-    } while (!answered(c));
-}
 
 static void begin_call(bench_t *bench, http_t *http, connection_t *c, const char *function)
 {
@@ -157,7 +50,7 @@ static void begin_call(bench_t *bench, http_t *http, connection_t *c, const char
     filling[room] = '\0';
     body = apr_pstrcat(bench->scratch, "{\"function\":\"", function, "\",\"args\":[\"", filling, "\"],\"reply\":\"", http->reply,
                        "\",\"mode\":\"", http->mode, "\"}", NULL);
-    begin(bench, http, c, "application/json", body, strlen(body));
+    connection_begin(bench, c, "application/json", body, strlen(body));
 }
 
 static void publish_call(void *baton, bench_t *bench, int count)
@@ -166,7 +59,7 @@ static void publish_call(void *baton, bench_t *bench, int count)
 
     for (int i = 0; i < count; i++) {
         begin_call(bench, http, http->connections, "bench.note");
-        finish(http->connections);
+        connection_finish(http->connections);
     }
 }
 
@@ -180,7 +73,7 @@ static void publish_relayed(void *baton, bench_t *bench, int count)
     apr_size_t length;
 
     if (c->request) {
-        finish(c);
+        connection_finish(c);
     }
     for (int i = 1; i < http->count; i++) {
         route = apr_psprintf(bench->scratch, "%s%s\"n%d\"", route, i > 1 ? "," : "", i + 1);
@@ -197,11 +90,11 @@ static void publish_relayed(void *baton, bench_t *bench, int count)
         to += length;
         *to++ = '\n';
     }
-    begin(bench, http, c, "application/x-ndjson", body, (apr_size_t)(to - body));
+    connection_begin(bench, c, "application/x-ndjson", body, (apr_size_t)(to - body));
     if (http->seq >= (apr_uint64_t)bench->count) {
         for (int i = 0; i < 2; i++) {
             if (http->connections[i].request) {
-                finish(&http->connections[i]);
+                connection_finish(&http->connections[i]);
             }
         }
     }
@@ -224,7 +117,7 @@ static void endpoint(bench_t *bench, http_t *http)
             bench_fail("%d of %d calls answered, and then none for %d ms", done, bench->count, PATIENCE);
         }
         for (int i = 0; i < bench->batch; i++) {
-            if (waits[i].revents && answered(&http->connections[i])) {
+            if (waits[i].revents && connection_answered(&http->connections[i])) {
                 done++;
                 http->connections[i].have = 0;
                 if (begun < bench->count) {
@@ -232,8 +125,7 @@ static void endpoint(bench_t *bench, http_t *http)
                     begin_call(bench, http, &http->connections[i], "example.echo");
                 }
                 else {
-                    close(http->connections[i].fd);
-                    http->connections[i].fd = -1;
+                    connection_close(&http->connections[i]);
                 }
             }
         }
@@ -339,7 +231,7 @@ static void answers(bench_t *bench, http_t *http)
         apr_int64_t start = bench_now();
 
         begin_call(bench, http, http->connections, "example.echo");
-        finish(http->connections);
+        connection_finish(http->connections);
         check_outcomes(bench, http, http->connections->answer);
         if (round >= 0) {
             printf("%s%" APR_INT64_T_FMT, round ? "," : "", bench_now() - start);
@@ -357,7 +249,7 @@ int main(int argc, const char *const *argv)
     char *list, *last;
     int connections;
 
-    bench_begin(&bench, argc, argv, 4, "ports path reply mode");
+    bench_begin(&bench, argc, argv, 5, "ports path reply mode by");
     list = apr_pstrdup(bench.pool, bench.more[0]);
     for (char *port = apr_strtok(list, ",", &last); port && http.count < BENCH_PLACES; port = apr_strtok(NULL, ",", &last)) {
         http.ports[http.count++] = atoi(port);
@@ -374,6 +266,8 @@ int main(int argc, const char *const *argv)
     for (int i = 0; i < connections; i++) {
         http.connections[i].fd = -1;
         http.connections[i].port = http.ports[0];
+        http.connections[i].path = http.path;
+        http.connections[i].by_link = strcmp(bench.more[4], "link") == 0;
     }
     if (strcmp(bench.what, "endpoint") == 0) {
         endpoint(&bench, &http);

@@ -13,7 +13,6 @@
 #include <apr_time.h>
 
 #include "../mod_serviceless/core/call.h"
-#include "../mod_serviceless/core/sign.h"
 #include "../mod_serviceless/httpd/keyfile.h"
 
 #define TOLERANCE 300         /* seconds */
@@ -116,32 +115,32 @@ const char *bench_line(bench_t *bench, const char *function, const char *origin,
     return line;
 }
 
-/* The three values of a signature. */
-static const char *sign(bench_t *bench, const char *format, const char *body, apr_size_t length)
+void bench_sign(bench_t *bench, const char *prefix, const char *body, apr_size_t length, svl_sign_headers_t *headers)
 {
     bench_signing_t *signing = bench->signing;
     apr_int64_t now = apr_time_sec(apr_time_now());
-    const char *id = apr_psprintf(bench->scratch, "%s-%" APR_UINT64_T_FMT, signing->prefix, ++signing->made);
-    char signature[SVL_SIGN_HEADER_MAX];
+    char *signature = apr_palloc(bench->scratch, SVL_SIGN_HEADER_MAX);
 
-    if (svl_sign_make(signing->signer, NULL, id, now, body, length, signature) != APR_SUCCESS) {
+    headers->id = apr_psprintf(bench->scratch, "%s%s-%" APR_UINT64_T_FMT, prefix, signing->prefix, ++signing->made);
+    headers->timestamp = apr_psprintf(bench->scratch, "%" APR_INT64_T_FMT, now);
+    headers->signature = signature;
+    if (svl_sign_make(signing->signer, NULL, headers->id, now, body, length, signature) != APR_SUCCESS) {
         bench_fail("cannot sign");
     }
-    return apr_psprintf(bench->scratch, format, id, now, signature);
-}
-
-const char *bench_headers(bench_t *bench, const char *body, apr_size_t length)
-{
-    return sign(bench, "webhook-id: %s\r\nwebhook-timestamp: %" APR_INT64_T_FMT "\r\nwebhook-signature: %s\r\n", body, length);
 }
 
 const char *bench_sealed(bench_t *bench, apr_size_t *length)
 {
     const char *line = bench_line(bench, "bench.note", "n1", "0123456789abcdef", bench->signing->made + 1, length);
-    const char *seal = sign(bench, "%s %" APR_INT64_T_FMT " %s\n", line, *length);
-    apr_size_t before = strlen(seal);
-    char *sealed = apr_palloc(bench->scratch, before + *length);
+    svl_sign_headers_t headers;
+    const char *seal;
+    apr_size_t before;
+    char *sealed;
 
+    bench_sign(bench, "", line, *length, &headers);
+    seal = apr_psprintf(bench->scratch, "%s %s %s\n", headers.id, headers.timestamp, headers.signature);
+    before = strlen(seal);
+    sealed = apr_palloc(bench->scratch, before + *length);
     memcpy(sealed, seal, before);
     memcpy(sealed + before, line, *length);
     *length += before;

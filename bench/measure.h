@@ -9,6 +9,7 @@
 
 #include <apr_pools.h>
 
+#include "../mod_serviceless/core/sign.h"
 #include "board.h"
 
 /** A generator's command line: `what board keys receivers bytes count batch …`; keys is a key file. */
@@ -43,8 +44,8 @@ void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2), no
 /** A call line as an origin makes it, of about bench->bytes, with an id that no other has.  @return of bench->scratch */
 const char *bench_line(bench_t *bench, const char *function, const char *origin, const char *epoch, apr_uint64_t seq, apr_size_t *length);
 
-/** The text of a request's three signature headers, each with its CR LF.  @return of bench->scratch */
-const char *bench_headers(bench_t *bench, const char *body, apr_size_t length);
+/** Signs a request with an id that no other has.  @param prefix of that id, not longer than 8  @param headers of bench->scratch */
+void bench_sign(bench_t *bench, const char *prefix, const char *body, apr_size_t length, svl_sign_headers_t *headers);
 
 /** A call line with its signature, for those who know no headers: `id timestamp signature LF line`.  @return of bench->scratch */
 const char *bench_sealed(bench_t *bench, apr_size_t *length);

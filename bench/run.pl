@@ -38,22 +38,26 @@ sub rate { my ($answer, $of) = @_; return $answer->{$of} / $answer->{seconds} }
 
 # Children with 32 threads, as a server has several (two or three here); and one that has a thread for each connection.
 sub endpoint {
+    $bench->skip('calls over links to one node', 'a child of prefork gives 4') if $prefork;
     my $floor = 'a handler that does nothing';
     for my $connections (@CONNECTIONS) {
         for my $threads ($prefork ? 0 : (32, 80)) {
             my @threads = $threads == 80 ? (threads => $threads) : ();
             my %of = (async => bench_fleet(1, @threads), fsync => bench_fleet(1, @threads, durability => 'fsync'));
             my $one = sub {
-                my ($name, $durability, $path, @goal) = @_;
+                my ($name, $durability, $path, $by, @goal) = @_;
                 return {name => $name, ($name eq $floor ? () : (to => [[$floor, @goal]])), after => sub { quiet($of{$durability}) }, take => sub {
-                    return rate(http($of{$durability}, 'endpoint', count => $REQUESTS, batch => $connections, path => $path, reply => 'local'), 'requests');
+                    return rate(http($of{$durability}, 'endpoint', count => $REQUESTS, batch => $connections, path => $path, reply => 'local', by => $by), 'requests');
                 }};
             };
+            my @group = $connections == 64 ? 0.50 : (); # commits together
             my $children = $prefork ? 'prefork' : @threads ? "one child of $threads threads" : "children of $threads threads";
             $bench->compare("endpoint: example.echo, one node, $children, $connections connections", 'requests/s', [
-                $one->($floor, 'async', '/nothing'),
-                $one->('serviceless, async', 'async', '/serviceless', 0.80),
-                $one->('serviceless, fsync', 'fsync', '/serviceless', $connections == 64 ? 0.50 : ()),
+                $one->($floor, 'async', '/nothing', 'request'),
+                $one->('serviceless, async', 'async', '/serviceless', 'request', 0.80),
+                $one->('serviceless, fsync', 'fsync', '/serviceless', 'request', @group),
+                $prefork ? () : ($one->('serviceless, async, over links', 'async', '/serviceless', 'link', 0.80),
+                    $one->('serviceless, fsync, over links', 'fsync', '/serviceless', 'link', @group)),
             ], more => 1);
             $_->{fleet}->stop for values %of;
         }
@@ -95,19 +99,23 @@ sub latency {
         my %broker = beside($fleet, $size - 1); # who publishes is a node that has it already
         my @erlang = erlang(map { erlang_latency($_, $size) } qw(multicall multicast));
         my $mode = sub {
-            my ($mode, @to) = @_;
-            return {name => "serviceless, $mode", to => \@to, take => sub { middle(http($fleet, 'latency', count => $SINGLES, mode => $mode)) },
-                after => sub { quiet($fleet) }};
+            my ($mode, $by, @to) = @_;
+            return {name => "serviceless, $mode" . ($by eq 'link' ? ' over a link' : ''), to => \@to, after => sub { quiet($fleet) },
+                take => sub { middle(http($fleet, 'latency', count => $SINGLES, reply => 'local', mode => $mode, by => $by)) }};
         };
+        my @beside = map { [$_->{name}, $_->{name} =~ /multicall/ || $size != 8 ? 1.0 : ()] } @erlang;
         my $floor = sub {
             my ($what, $name) = @_;
             return {name => $name, take => sub { middle(http($fleet, $what, count => $SINGLES, path => '/nothing')) }};
         };
         $bench->compare("latency to the last of $size nodes, async", 'us', [
             $floor->('chain', 'chain floor'), $floor->('star', 'star floor (libcurl)'),
-            $mode->('bounce', ['chain floor', 1.3]),
-            $mode->('broadcast', ['star floor (libcurl)', 1.3], map { [$_->{name}, $_->{name} =~ /multicall/ || $size != 8 ? 1.0 : ()] } @erlang),
-            $mode->('tree:3', ['serviceless, broadcast', $size == 16 ? 1.0 : ()]),
+            $mode->('bounce', 'request', ['chain floor', 1.3]),
+            $mode->('broadcast', 'request', ['star floor (libcurl)', 1.3], @beside),
+            $mode->('tree:3', 'request', ['serviceless, broadcast', $size == 16 ? 1.0 : ()]),
+            $mode->('bounce', 'link', ['chain floor', 1.3]),
+            $mode->('broadcast', 'link', ['star floor (libcurl)', 1.3], @beside),
+            $mode->('tree:3', 'link', ['serviceless, broadcast over a link', $size == 16 ? 1.0 : ()]),
             (map { my $kind = $_; {name => $NAME{$kind}, take => sub { middle($broker{$kind}->measure('latency', count => $SINGLES)) }} }
                 sort keys %broker),
             @erlang,
@@ -149,10 +157,12 @@ sub answers {
         my @erlang = erlang(erlang_latency('multicall', $size));
         $bench->compare("with results: example.echo on $size nodes, async", 'us', [
             @erlang,
-            {name => 'serviceless, broadcast', after => sub { quiet($fleet) },
-                take => sub { middle(http($fleet, 'latency', count => $SINGLES, mode => 'broadcast')) }},
-            {name => 'serviceless, reply all', after => sub { quiet($fleet) }, to => [['serviceless, broadcast', 1.5], map { [$_->{name}, 1.0] } @erlang],
-                take => sub { middle(http($fleet, 'answers', count => $SINGLES, reply => 'all')) }},
+            map { my $by = $_; my $over = $by eq 'link' ? ' over a link' : ''; (
+                {name => "serviceless, broadcast$over", after => sub { quiet($fleet) },
+                    take => sub { middle(http($fleet, 'latency', count => $SINGLES, reply => 'local', mode => 'broadcast', by => $by)) }},
+                {name => "serviceless, reply all$over", after => sub { quiet($fleet) }, to => [["serviceless, broadcast$over", 1.5], map { [$_->{name}, 1.0] } @erlang],
+                    take => sub { middle(http($fleet, 'answers', count => $SINGLES, reply => 'all', by => $by)) }},
+            ) } qw(request link)
         ]);
         $fleet->{fleet}->stop;
     }

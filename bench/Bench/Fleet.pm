@@ -78,7 +78,7 @@ sub _fill {
 sub http {
     my ($fleet, $what, %o) = @_;
     return generated("$build/bench/http", $what, $fleet->{board}, $fleet->{keys}, $fleet->{count}, $o{bytes} // $BYTES, $o{count},
-        $o{batch} // 1, $fleet->{ports}, $o{path} // '/serviceless', $o{reply} // 'accepted', $o{mode} // 'bounce');
+        $o{batch} // 1, $fleet->{ports}, $o{path} // '/serviceless', $o{reply} // 'accepted', $o{mode} // 'bounce', $o{by} // 'request');
 }
 
 # Waits until its nodes have done all that they were told: none has less than another, and nothing waits.

@@ -82,9 +82,10 @@ def post(url, headers, body):
         connection.close()
 
 
-def call(url, keys, function, args, kwargs):
-    """Returns the answer, a dict.  Tries again with the same id when it is not known what became of a call: it never runs twice."""
-    call_id = str(uuid.uuid4())
+def call(url, keys, function, args, kwargs, send=post, prefix=""):
+    """Returns the answer, a dict.  Tries again with the same id when it is not known what became of a call: it never runs twice.
+    send does what post does; prefix is that of the id."""
+    call_id = prefix + str(uuid.uuid4())
     unknown = f"; call {call_id} may have been accepted"
     doubt = ""
     body = json.dumps({"function": function, "args": args, "kwargs": kwargs}).encode()
@@ -99,7 +100,7 @@ def call(url, keys, function, args, kwargs):
             "webhook-signature": sign(keys[0], call_id, timestamp, body),
         }
         try:
-            status, headers, answer = post(url, headers, body)
+            status, headers, answer = send(url, headers, body)
         except NotReached as error:
             problem = str(error)
             continue

@@ -90,7 +90,8 @@ static void copy_numbers(svl_node_t *node, const svl_setting_t *settings)
     node->durable = settings[SVL_DIRECTIVE_DURABILITY].number == SVL_DURABILITY_FSYNC;
     node->retention = settings[SVL_DIRECTIVE_RETENTION].number;
     node->sync_interval = settings[SVL_DIRECTIVE_SYNC_INTERVAL].number;
-    node->links = settings[SVL_DIRECTIVE_LINKS].number == SVL_LINKS_ON;
+    node->links = settings[SVL_DIRECTIVE_LINKS].number != SVL_LINKS_OFF;
+    node->call_links = settings[SVL_DIRECTIVE_LINKS].number == SVL_LINKS_ON;
     node->accept_django = settings[SVL_DIRECTIVE_ACCEPT].number == SVL_ACCEPT_DJANGO;
     node->http.connect_timeout = settings[SVL_DIRECTIVE_CONNECT_TIMEOUT].number;
     node->http.timeout = settings[SVL_DIRECTIVE_TIMEOUT].number;

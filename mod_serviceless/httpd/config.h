@@ -80,6 +80,7 @@ typedef struct svl_node_t {
     apr_interval_time_t sync_interval; /**< 0: off */
     int accept_django;
     int links;               /**< nonzero: gives links to peers, and asks them for some */
+    int call_links;          /**< nonzero: gives links to clients */
     svl_transport_options_t http;      /**< headers, timeouts, response bound, TLS blobs */
 
     /* Filled in post_config. */

@@ -24,7 +24,7 @@
                                   const svl_directive_line_t *line, UNUSED const char **culprit, UNUSED apr_pool_t *p)
 
 static const char *const durability_words[] = {[SVL_DURABILITY_FSYNC] = "fsync", [SVL_DURABILITY_ASYNC] = "async", NULL};
-static const char *const links_words[] = {[SVL_LINKS_OFF] = "off", [SVL_LINKS_ON] = "on", NULL};
+static const char *const links_words[] = {[SVL_LINKS_OFF] = "off", [SVL_LINKS_PEERS] = "peers", [SVL_LINKS_ON] = "on", NULL};
 static const char *const accept_words[] = {[SVL_ACCEPT_OFF] = "off", [SVL_ACCEPT_DJANGO] = "django", NULL};
 
 static const struct {

@@ -65,7 +65,7 @@
     ROW(SIMULTANEOUS, "ServicelessSimultaneousRequests", VALUE, number, REPLACE, NODE, 1, SVL_CONNECTIONS_MAX, "10",         \
         "number", "requests to peers at the same time, per child process")                                                   \
     ROW(LINKS, "ServicelessLinks", VALUE, links, REPLACE, NODE, 0, 0, "on",                                                  \
-        "on|off", "upgrade connections between nodes, so that messages need no request each")                                \
+        "on|peers|off", "upgrade connections, so that messages of nodes, and calls of clients, need no request each")        \
     ROW(CONNECT_TIMEOUT, "ServicelessConnectTimeout", VALUE, duration, REPLACE, NODE, SVL_MSEC, SVL_TIMEOUT_MAX, "2s",       \
         "duration", "how long connecting to a peer may take")                                                                \
     ROW(TIMEOUT, "ServicelessTimeout", VALUE, duration, REPLACE, NODE, SVL_MSEC, SVL_TIMEOUT_MAX, "10s",                     \
@@ -143,7 +143,7 @@ extern const svl_directive_t svl_directives[SVL_DIRECTIVE_COUNT];
 /** Places in the tables of words. */
 enum { SVL_DURABILITY_FSYNC, SVL_DURABILITY_ASYNC };
 enum { SVL_ACCEPT_OFF, SVL_ACCEPT_DJANGO };
-enum { SVL_LINKS_OFF, SVL_LINKS_ON };
+enum { SVL_LINKS_OFF, SVL_LINKS_PEERS, SVL_LINKS_ON };
 
 /** @return a value as a message may show it: escaped, cut, without secrets */
 const char *svl_directive_shown(const char *value, apr_pool_t *p);

@@ -143,41 +143,55 @@ static apr_status_t verify_django(svl_exchange_t *exchange, svl_fault_t *fault)
                            fault, exchange->pool);
 }
 
-static int client_call(svl_exchange_t *exchange)
+apr_status_t svl_endpoint_call(svl_exchange_t *exchange, svl_receive_answer_t *answer, svl_fault_t *fault)
 {
     apr_pool_t *p = exchange->pool;
     svl_call_request_t *request;
-    svl_fault_t fault = {SVL_REASON_NONE, NULL};
     svl_gathered_t all;
-    svl_answer_t answer;
-    const char *body;
-    apr_size_t length;
+    svl_answer_t own;
     int ok;
-    apr_status_t rv = svl_call_parse_request(&request, exchange->body, exchange->length, exchange->id, &fault, p);
-    if (rv == APR_SUCCESS) {
-        exchange->id = request->id;
+    apr_status_t rv = svl_call_parse_request(&request, exchange->body, exchange->length, exchange->id, fault, p);
+    if (rv != APR_SUCCESS) {
+        return rv;
     }
-    if (rv == APR_SUCCESS && request->reply == SVL_REPLY_ALL) {
-        rv = svl_gather(exchange->runtime, request, exchange->key, &all, &fault, p);
-        answer = all.answer;
+    exchange->id = request->id;
+    if (request->reply == SVL_REPLY_ALL) {
+        rv = svl_gather(exchange->runtime, request, exchange->key, &all, fault, p);
+        own = all.answer;
     }
-    else if (rv == APR_SUCCESS) {
+    else {
         svl_children_before_call();
-        rv = svl_invoke(exchange->runtime, request, exchange->key, &answer, &fault, p);
+        rv = svl_invoke(exchange->runtime, request, exchange->key, &own, fault, p);
     }
     if (rv != APR_SUCCESS) {
-        return svl_reply_refuse(exchange, &fault);
+        return rv;
     }
-    ok = answer.outcome == SVL_OUTCOME_OK;
-    body = svl_call_answer(exchange->id, exchange->node->name, answer.outcome, ok ? answer.text : NULL,
-                           ok ? answer.note : answer.text, answer.duplicate, p, &length);
+    ok = own.outcome == SVL_OUTCOME_OK;
+    *answer = (svl_receive_answer_t){.status = HTTP_OK, .type = TYPE_CALL};
+    answer->body = svl_call_answer(exchange->id, exchange->node->name, own.outcome, ok ? own.text : NULL,
+                                   ok ? own.note : own.text, own.duplicate, p, &answer->length);
     if (request->reply == SVL_REPLY_ALL) {
         apr_size_t size;
         const char *text = svl_gather_text(&all, p, &size);
-        body = svl_outcome_answer(body, length, text, size, p, &length);
+        answer->body = svl_outcome_answer(answer->body, answer->length, text, size, p, &answer->length);
     }
-    return svl_reply_send(exchange, request->reply == SVL_REPLY_ACCEPTED && !answer.duplicate ? HTTP_ACCEPTED : HTTP_OK,
-                          "application/json", body, length);
+    else if (request->reply == SVL_REPLY_ACCEPTED && !own.duplicate) {
+        answer->status = HTTP_ACCEPTED;
+    }
+    return APR_SUCCESS;
+}
+
+static int client_call(svl_exchange_t *exchange)
+{
+    svl_fault_t fault = {SVL_REASON_NONE, NULL};
+    svl_receive_answer_t answer;
+    if (svl_endpoint_call(exchange, &answer, &fault) != APR_SUCCESS) {
+        return svl_reply_refuse(exchange, &fault);
+    }
+    if (svl_links_take(exchange, &answer)) {
+        return OK;
+    }
+    return svl_reply_send(exchange, answer.status, answer.type, answer.body, answer.length);
 }
 
 static int node_message(const svl_exchange_t *exchange)
@@ -187,7 +201,7 @@ static int node_message(const svl_exchange_t *exchange)
     if (svl_receive(exchange, &answer, &fault) != APR_SUCCESS) {
         return svl_reply_refuse(exchange, &fault);
     }
-    if (answer.status == HTTP_ACCEPTED && svl_links_take(exchange)) {
+    if (answer.status == HTTP_ACCEPTED && svl_links_take(exchange, NULL)) {
         return OK;
     }
     return svl_reply_send(exchange, answer.status, answer.type, answer.body, answer.length);

@@ -300,7 +300,7 @@ apr_status_t svl_gather(svl_runtime_t *runtime, const svl_call_request_t *reques
             .runtime = runtime,
             .set = plan.set,
             .until = began + timeout - margin_of(timeout) / 4,
-            .open = runtime->guarded && key, /* a companion's thread has the signals that it has */
+            .open = key && svl_runtime_interruptible(runtime), /* a companion's thread has the signals that it has */
             .pool = p,
             .function = !all->answer.duplicate && plan.entry.run && !plan.entry.every ? plan.function : NULL,
             .position = plan.entry.position,

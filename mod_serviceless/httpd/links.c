@@ -44,13 +44,22 @@ struct svl_links_t {
     apr_time_t asked;      /* monotonic; when the last threads were for links of the kind that are in fresh */
     svl_link_end_t *fresh; /* without a thread so far, or whose thread runs something for long */
     svl_link_end_t *open;
-    int count; /* of both */
-    int lent;  /* of them, those whose thread runs something, and that no other one has taken */
-    int most;
+    int count;                            /* of both */
+    int clients;                          /* of them, those of clients */
+    int lent;                             /* of them, those whose thread runs something, and that no other one has taken */
+    int most;                             /* of peers, and as many of clients */
     int stopping;                         /* atomic */
     char seen[SEEN][SVL_NAME_ID_MAX + 1]; /* ids that links were given for, the oldest of which is the next to go */
     int next;
 };
+
+/* With the lock held. */
+static void count_off(svl_links_t *links, int calls)
+{
+    links->count--;
+    links->clients -= calls;
+    apr_thread_cond_signal(links->left);
+}
 
 static void forget(svl_link_end_t *link)
 {
@@ -181,8 +190,7 @@ static void turn(void *baton)
         continue;
     }
     *at = link->next;
-    links->count--;
-    apr_thread_cond_signal(links->left);
+    count_off(links, link->calls);
     apr_thread_mutex_unlock(links->lock);
     forget(link);
 }
@@ -199,7 +207,7 @@ apr_status_t svl_links_create(svl_links_t **links, svl_runtime_t *runtime, apr_p
         rv = apr_thread_cond_create(&made->left, p);
     }
     if (rv == APR_SUCCESS) { /* each link has one, and each run may hold another */
-        rv = svl_crew_create(&made->crew, SVL_LINKS_MAX + SVL_RUN_THREADS, turn, made, p);
+        rv = svl_crew_create(&made->crew, 2 * SVL_LINKS_MAX + SVL_RUN_THREADS, turn, made, p);
     }
     if (rv == APR_SUCCESS) {
         rv = svl_alarm_create(&made->alarm, look_at_loans, made, p);
@@ -234,6 +242,27 @@ static int take_from_httpd(request_rec *r)
     return own;
 }
 
+/* @return NULL: there is no memory or descriptor for it, and nothing was answered */
+static svl_link_end_t *begin(const svl_exchange_t *exchange, int calls)
+{
+    svl_links_t *links = exchange->runtime->links;
+    svl_link_end_t *link = calloc(1, sizeof(*link));
+    if (!link) {
+        return NULL;
+    }
+    link->runtime = exchange->runtime;
+    link->pool = links->pool;
+    link->stopping = &links->stopping;
+    link->calls = calls;
+    apr_cpystrn(link->from, exchange->r->connection->client_ip, sizeof(link->from));
+    link->fd = take_from_httpd(exchange->r);
+    if (link->fd < 0) {
+        free(link);
+        return NULL;
+    }
+    return link;
+}
+
 /* Bytes that httpd has read already would be lost. */
 static int more_came(request_rec *r)
 {
@@ -257,11 +286,12 @@ static int is_first(svl_links_t *links, const char *id)
     return 1;
 }
 
-static int is_wanted(const svl_exchange_t *exchange)
+static int is_wanted(const svl_exchange_t *exchange, int calls)
 {
     request_rec *r = exchange->r;
     const char *upgrade = apr_table_get(r->headers_in, "Upgrade");
-    return exchange->node->links && upgrade && strcmp(upgrade, SVL_LINK_PROTOCOL) == 0 && r->proto_num == HTTP_VERSION(1, 1)
+    const int given = calls ? exchange->node->call_links : exchange->node->links;
+    return given && upgrade && strcmp(upgrade, SVL_LINK_PROTOCOL) == 0 && r->proto_num == HTTP_VERSION(1, 1)
            && ap_find_token(r->pool, apr_table_get(r->headers_in, "Connection"), "upgrade")
            && strncmp(exchange->id, SVL_LINK_PREFIX, sizeof(SVL_LINK_PREFIX) - 1) == 0 && !r->connection->master
            && !ap_ssl_conn_is_ssl(r->connection) && !more_came(r);
@@ -278,57 +308,51 @@ static void give_up(svl_links_t *links)
     link = *at;
     if (link) {
         *at = link->next;
-        links->count--;
+        count_off(links, link->calls);
     }
-    apr_thread_cond_signal(links->left);
     apr_thread_mutex_unlock(links->lock);
     if (link) {
         forget(link);
     }
 }
 
-int svl_links_take(const svl_exchange_t *exchange)
+int svl_links_take(const svl_exchange_t *exchange, const svl_receive_answer_t *answer)
 {
     svl_links_t *links = exchange->runtime->links;
+    const int calls = answer != NULL;
     svl_link_end_t *link;
     int room, taken;
-    if (!is_wanted(exchange)) {
+    if (!is_wanted(exchange, calls)) {
         return 0;
     }
     apr_thread_mutex_lock(links->lock);
-    room = !links->stopping && links->count < links->most && is_first(links, exchange->id);
+    room = !links->stopping && (calls ? links->clients : links->count - links->clients) < links->most
+           && is_first(links, exchange->id);
     links->count += room;
+    links->clients += room && calls;
     apr_thread_mutex_unlock(links->lock);
-    link = room ? calloc(1, sizeof(*link)) : NULL;
-    if (link) {
-        link->runtime = exchange->runtime;
-        link->pool = links->pool;
-        link->stopping = &links->stopping;
-        apr_cpystrn(link->from, exchange->r->connection->client_ip, sizeof(link->from));
-        link->fd = take_from_httpd(exchange->r);
+    link = room ? begin(exchange, calls) : NULL;
+    taken = link != NULL; /* from the moment it is in the list it may end, and be gone */
+    if (link && calls && !svl_links_answer(link, exchange, answer)) {
+        forget(link);
+        link = NULL;
     }
-    taken = link && link->fd >= 0; /* from the moment it is in the list it may end, and be gone */
     apr_thread_mutex_lock(links->lock);
-    if (taken) {
+    if (link) {
         link->next = links->fresh;
         links->fresh = link;
         if (links->stopping) {
             shutdown(link->fd, SHUT_RD);
         }
     }
-    else {
-        links->count -= room;
-        apr_thread_cond_signal(links->left);
+    else if (room) {
+        count_off(links, calls);
     }
     apr_thread_mutex_unlock(links->lock);
-    if (!taken) {
-        free(link);
-        return 0;
+    if (link && svl_crew_ask_at_once(links->crew) != APR_SUCCESS) {
+        give_up(links); /* who asked for it finds that it has ended, and sends a request */
     }
-    if (svl_crew_ask_at_once(links->crew) != APR_SUCCESS) {
-        give_up(links); /* its peer finds that it has ended, and sends a request */
-    }
-    return 1;
+    return taken;
 }
 
 void svl_links_leave(svl_links_t *links)
@@ -362,7 +386,9 @@ apr_status_t svl_links_stop(svl_links_t *links, apr_time_t deadline)
     apr_thread_mutex_lock(links->lock);
     wait_until(links, soon < deadline ? soon : deadline);
     for (svl_link_end_t *link = links->open; link; link = link->next) {
-        shutdown(link->fd, SHUT_RDWR);
+        if (!link->calls) { /* a client gets its answer, as long as there is time */
+            shutdown(link->fd, SHUT_RDWR);
+        }
     }
     wait_until(links, deadline);
     left = links->count;

@@ -23,14 +23,18 @@ typedef struct svl_link_end_t {
     apr_pool_t *pool;      /**< of the pools of all links' threads */
     const int *stopping;   /**< atomic; nonzero: no further message is to be taken */
     svl_link_loan_t *loan; /**< of its thread's stack; NULL: its thread reads or answers, or it has none */
+    int calls;             /**< nonzero: it is a client's, and brings calls; else a peer's, with messages */
     int proven;            /**< nonzero: a message was answered */
     svl_owed_t owed;       /**< for the message that is in the buffer, which was taken */
     const svl_key_t *key;  /**< that one's */
     int turn;              /**< nonzero: its thread has a turn of a run thread to do */
-    char from[64];         /**< the peer's address */
+    char from[64];         /**< the address at its other end */
     int fd;
     svl_link_buffer_t in; /**< what came and was not answered yet */
 } svl_link_end_t;
+
+/** links_serve.c: answers, over a link that has no thread yet, what came with the request for it.  @return 0: it cannot be */
+int svl_links_answer(svl_link_end_t *link, const svl_exchange_t *exchange, const svl_receive_answer_t *answer);
 
 /** links_serve.c: reads messages and answers them, until the link ends.
  * @return 0: another thread does now, and @a link is not the caller's any more */

@@ -107,7 +107,7 @@ static int refuse(svl_link_end_t *link, const svl_exchange_t *exchange, const sv
 /* The line is copied, since the buffer may move.  @param until 0: it may begin whenever it likes  @return 0: no message came, or none that can be told from what follows it */
 static int read_message(svl_link_end_t *link, apr_time_t until, svl_frame_t *frame, const char **body, apr_pool_t *p)
 {
-    const apr_size_t limit = link->runtime->node->max_body + SVL_MESSAGE_SLACK;
+    const apr_size_t limit = link->runtime->node->max_body + (link->calls ? 0 : SVL_MESSAGE_SLACK);
     const char *end;
     apr_size_t began, length;
     if (!svl_link_buffer_reserve(&link->in, BUFFER_MIN)) {
@@ -152,7 +152,7 @@ static void be(int policy)
     sched_setscheduler(0, policy, &none); /* of this thread; where it cannot be, it takes turns as before */
 }
 
-/* The thread of a link is patient: most peers that send it a message send the next one to somebody else first, and are not interrupted.  So
+/* The thread of a peer's link is patient: most peers that send it a message send the next one to somebody else first, and are not interrupted.  So
  * is what a short function starts there, unless it says otherwise.
  * @return this thread; 0: the administrator has chosen how it takes turns */
 static pid_t be_patient(void)
@@ -167,10 +167,13 @@ static pid_t be_patient(void)
 }
 
 /* @return APR_SUCCESS, SVL_EREFUSED, or APR_INCOMPLETE: as svl_receive */
-static apr_status_t take(svl_exchange_t *exchange, svl_receive_answer_t *said, svl_fault_t *fault)
+static apr_status_t take(const svl_link_end_t *link, svl_exchange_t *exchange, svl_receive_answer_t *said, svl_fault_t *fault)
 {
     apr_status_t rv = svl_endpoint_verify(exchange, fault);
-    return rv == APR_SUCCESS ? svl_receive(exchange, said, fault) : rv;
+    if (rv != APR_SUCCESS) {
+        return rv;
+    }
+    return link->calls ? svl_endpoint_call(exchange, said, fault) : svl_receive(exchange, said, fault);
 }
 
 /* The message in the buffer, if it was not taken yet; else with what is owed for it. */
@@ -191,7 +194,7 @@ static next_e answer(svl_link_end_t *link, const svl_frame_t *frame, const char 
     int answered;
     svl_endpoint_identify(&exchange);
     if (!link->owed.position) {
-        rv = take(&exchange, &said, &fault);
+        rv = take(link, &exchange, &said, &fault);
         link->key = exchange.key;
         if (rv == APR_INCOMPLETE) {
             link->owed = said.owed;
@@ -208,7 +211,7 @@ static next_e answer(svl_link_end_t *link, const svl_frame_t *frame, const char 
     }
     answered =
         rv == APR_SUCCESS ? answer_with(link, &exchange, said.status, said.body, said.length) : refuse(link, &exchange, &fault);
-    return answered && exchange.key ? GO_ON : END; /* a link is for peers */
+    return answered && exchange.key ? GO_ON : END; /* a link is for who has a key */
 }
 
 /* One message. */
@@ -231,6 +234,11 @@ static next_e serve_one(svl_link_end_t *link, pid_t *patient, apr_pool_t *p)
     return next;
 }
 
+int svl_links_answer(svl_link_end_t *link, const svl_exchange_t *exchange, const svl_receive_answer_t *answer)
+{
+    return answer_with(link, exchange, answer->status, answer->body, answer->length);
+}
+
 int svl_links_serve(svl_link_end_t *link)
 {
     apr_pool_t *pool;
@@ -240,7 +248,7 @@ int svl_links_serve(svl_link_end_t *link)
     if (apr_pool_create(&pool, link->pool) != APR_SUCCESS) {
         return 1;
     }
-    patient = be_patient();
+    patient = link->calls ? 0 : be_patient(); /* what a call starts takes turns as it would in a request */
     may = patient != 0;
     while (next == GO_ON) {
         if (may && !patient) {

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-# docs/clients/call.py: calls with Python's standard library.
+# docs/clients/call.py and link.py: calls with Python's standard library.
 use strict;
 use warnings;
+use Client qw(sign);
 use ClientProgram;
+use Command;
+use Fleet;
+use IPC::Open2 qw(open2);
+use JSON::PP qw(decode_json encode_json);
 use File::Basename qw(dirname);
 use Test::More;
 
@@ -19,5 +24,71 @@ secret, message_id, timestamp, body = sys.argv[2:]
 print(sign(base64.b64decode(secret.removeprefix("whsec_")), message_id, timestamp, body.encode()))
 END
 test_vectors(sub { output_of('python3', '-c', $sign, dirname(document('call.py')), @_) });
+
+my $CALLS = 50;
+my @link = ('python3', document('link.py'));
+
+# What a node answered by requests, by status.
+sub requests_of {
+    my ($node) = @_;
+    open my $log, '<', $node->directory . '/access.log' or die "no access log: $!";
+    my %count;
+    /^(\d+) [^-]/ and $count{$1}++ while <$log>;
+    return \%count;
+}
+
+for my $links (qw(on off)) {
+    subtest "link.py, ServicelessLinks $links" => sub {
+        my $fleet = Fleet->new(nodes => 1, directives => "ServicelessLinks $links\nCustomLog access.log \"%>s %{webhook-id}i\"\n")->start;
+        my $node = $fleet->node('n1');
+        local %ENV = (%ENV, SERVICELESS_URL => 'http://' . $node->authority . '/serviceless', SERVICELESS_KEY_FILE => $fleet->{key_file});
+        my $child = open2(my $out, my $in, @link);
+        my $ask = sub {
+            my ($function, @args) = @_;
+            print $in encode_json({function => $function, args => \@args}), "\n" or return {};
+            $in->flush;
+            return decode_json(scalar <$out> // '{}');
+        };
+        is(join(' ', map { $ask->('example.sum', $_, 1)->{result} } 1 .. $CALLS), join(' ', 2 .. $CALLS + 1), 'each call has its result');
+        is_deeply(requests_of($node), $links eq 'on' ? {101 => 1} : {200 => $CALLS}, 'requests: ' . ($links eq 'on' ? 'one, upgraded' : 'one each'));
+        $node->graceful;
+        my $answer = $ask->('example.sum', 7);
+        is("$answer->{outcome} $answer->{result}", 'ok 7', 'after a restart, which ended the link');
+        is($ask->('example.fail', 'no such cache')->{detail}, 'no such cache', 'a function that fails');
+        close $in;
+        waitpid $child, 0;
+        is($? >> 8, 1, 'then the status is 1');
+        is(requests_of($node)->{101} // 0, $links eq 'on' ? 2 : 0, 'links: ' . ($links eq 'on' ? 'another one' : 'none'));
+        $fleet->stop;
+        $fleet->no_crash;
+    };
+}
+
+subtest 'link.py believes no more than call.py' => sub {
+    my ($fleet_key, $other) = map { 'whsec_' . $_ x 32 } qw(A B);
+    my $keys = key_file("main $fleet_key\n");
+    my $given = sub {
+        my ($key, $of, $status, $body) = @_;
+        return command([], program => \@link, key_file => $keys, path => '/serviceless', answer => sub {
+            my ($request) = @_;
+            my ($id, $now) = (($of // $request->{headers}{'webhook-id'}) . ':a', time);
+            return "HTTP/1.1 101 Switching Protocols\r\nUpgrade: serviceless-link\r\nConnection: Upgrade\r\n\r\n"
+                . join(' ', $status, length $body, $id, $now, '-', sign($key, $id, $now, $body)) . "\n$body";
+        }, stdin => qq({"function":"f"}\n));
+    };
+    my $body = '{"id":"x","node":"a","outcome":"ok","result":6}';
+    my $run = $given->($fleet_key, undef, 200, $body);
+    is("$run->{status} $run->{out}", '0 {"id": "x", "node": "a", "outcome": "ok", "result": 6}' . "\n", 'an answer that is signed') or diag($run->{err});
+    like($run->{request}{headers}{'webhook-id'}, qr/^link-[\w-]{36}\z/, 'the id lets it ask for a link');
+    for (['another key' => $other, undef, 200, $body], ['another call' => $fleet_key, 'link-x', 200, $body]) {
+        my ($name, @given) = @$_;
+        $run = $given->(@given);
+        is("$run->{status} $run->{out}", '3 ', "$name: 3, and no output");
+        like($run->{err}, qr/is not signed by a node/, "$name: why");
+    }
+    $run = $given->($fleet_key, undef, 403, '{"title":"no"}');
+    is("$run->{status} $run->{out}", '3 ', 'a refusal: 3');
+    is(command([], program => \@link)->{status}, 2, 'without a URL: 2');
+};
 
 done_testing;

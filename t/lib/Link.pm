@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 package Link;
 
-# A link to a node (ServicelessLinks), as another node has it.
+# A link to a node (ServicelessLinks), as another node or a client has it.  A node is one of a fleet, or a Client of a server.
 use strict;
 use warnings;
 use Client qw(json make_id sign);
@@ -11,7 +11,7 @@ use IO::Socket::INET;
 use Test::More;
 use Time::HiRes qw(time);
 
-our @EXPORT = qw(links_of ask_for_link frame answer ends relayed);
+our @EXPORT = qw(links_of ask_for_link ask_by_call frame answer ends relayed);
 
 my $PATIENCE = 20; # seconds in which an answer must come
 
@@ -21,30 +21,38 @@ sub links_of {
     return map { $_->{self} ? () : $_->{links} } @{$node->status->{members}};
 }
 
+sub _client_of { return $_[0]->isa('Client') ? $_[0] : $_[0]->client }
+
 # A connection that is a link, or what the node said instead.
 sub ask_for_link {
     my ($node, %o) = @_;
-    my $client = $node->client;
-    my $socket = IO::Socket::INET->new(PeerAddr => $node->host, PeerPort => $node->port) or die "no connection: $@";
+    my $client = _client_of($node);
+    my $socket = IO::Socket::INET->new(PeerAddr => $client->{host}, PeerPort => $client->{port}) or die "no connection: $@";
     my $bytes = $client->message($o{body} // json({relay => {from => 'n2', route => [], arity => 1}}) . "\n",
                                  type => 'application/x-ndjson', id => 'link-' . make_id(), more => ['Connection: Upgrade', 'Upgrade: serviceless-link'], %o);
     $bytes =~ s{ HTTP/1\.1\r}{ HTTP/1.0\r} if $o{old};
     syswrite $socket, $bytes . ($o{behind} // '');
     my $said = '';
-    while ($said !~ /\r\n\r\n/) {
-        IO::Select->new($socket)->can_read($PATIENCE) && sysread $socket, $said, 4096, length $said or last;
+    while ($said !~ /\r\n\r\n/) { # byte by byte, so that what follows is left for answer
+        IO::Select->new($socket)->can_read($PATIENCE) && sysread $socket, $said, 1, length $said or last;
     }
     return ($socket, $said);
+}
+
+# The same for a client: what asks is a call, with the options of Client::call_body as well.
+sub ask_by_call {
+    my ($node, $function, $args, %o) = @_;
+    return ask_for_link($node, body => _client_of($node)->call_body($function, $args, %o), type => 'application/json', %o);
 }
 
 # The bytes of a message on a link.
 sub frame {
     my ($node, $body, %o) = @_;
     my ($id, $now) = ($o{id} // make_id(), $o{timestamp} // int time);
-    return join(' ', 0, $o{length} // length $body, $id, $now, '-', $o{signature} // sign($node->client->{secret}, $id, $now, $body)) . "\n$body";
+    return join(' ', 0, $o{length} // length $body, $id, $now, '-', $o{signature} // sign($o{secret} // _client_of($node)->{secret}, $id, $now, $body)) . "\n$body";
 }
 
-# What comes back: [status, id, body, whether it is signed as it says], or undef when the link ended.  With $rest, a reference to '', what follows it may have come as well.
+# What comes back: [status, id, body, whether one of its signatures is of $secret], or undef when the link ended.  With $rest, a reference to '', what follows it may have come as well.
 sub answer {
     my ($socket, $rest, $secret) = @_;
     my $until = time + $PATIENCE;
@@ -54,7 +62,7 @@ sub answer {
             my ($status, $length, $id, $timestamp, $signature) = ($1, $2, $3, $4, $5);
             my $body = substr $text, $+[0], $length;
             my $behind = substr $text, $+[0] + $length;
-            my $answer = [$status, $id, $body, $secret && $signature eq sign($secret, $id, $timestamp, $body)];
+            my $answer = [$status, $id, $body, $secret && scalar grep { $_ eq sign($secret, $id, $timestamp, $body) } split / /, $signature];
             $rest ? $$rest = $behind : length $behind && die "more than an answer: $text";
             return $answer;
         }
