@@ -56,7 +56,7 @@ sub endpoint {
                 $one->($floor, 'async', '/nothing', 'request'),
                 $one->('serviceless, async', 'async', '/serviceless', 'request', 0.80),
                 $one->('serviceless, fsync', 'fsync', '/serviceless', 'request', @group),
-                $prefork ? () : ($one->('serviceless, async, over links', 'async', '/serviceless', 'link', 0.80),
+                $prefork ? () : ($one->('serviceless, async, over links', 'async', '/serviceless', 'link'),
                     $one->('serviceless, fsync, over links', 'fsync', '/serviceless', 'link', @group)),
             ], more => 1);
             $_->{fleet}->stop for values %of;
@@ -108,7 +108,7 @@ sub latency {
             my ($what, $name) = @_;
             return {name => $name, take => sub { middle(http($fleet, $what, count => $SINGLES, path => '/nothing')) }};
         };
-        $bench->compare("latency to the last of $size nodes, async", 'us', [
+        $bench->compare("latency to the last of $size nodes, async, reply local", 'us', [
             $floor->('chain', 'chain floor'), $floor->('star', 'star floor (libcurl)'),
             $mode->('bounce', 'request', ['chain floor', 1.3]),
             $mode->('broadcast', 'request', ['star floor (libcurl)', 1.3], @beside),
@@ -158,9 +158,9 @@ sub answers {
         $bench->compare("with results: example.echo on $size nodes, async", 'us', [
             @erlang,
             map { my $by = $_; my $over = $by eq 'link' ? ' over a link' : ''; (
-                {name => "serviceless, broadcast$over", after => sub { quiet($fleet) },
+                {name => "serviceless, broadcast, reply local$over", after => sub { quiet($fleet) },
                     take => sub { middle(http($fleet, 'latency', count => $SINGLES, reply => 'local', mode => 'broadcast', by => $by)) }},
-                {name => "serviceless, reply all$over", after => sub { quiet($fleet) }, to => [["serviceless, broadcast$over", 1.5], map { [$_->{name}, 1.0] } @erlang],
+                {name => "serviceless, reply all$over", after => sub { quiet($fleet) }, to => [["serviceless, broadcast, reply local$over", 1.5], map { [$_->{name}, 1.0] } @erlang],
                     take => sub { middle(http($fleet, 'answers', count => $SINGLES, reply => 'all', by => $by)) }},
             ) } qw(request link)
         ]);

@@ -12,62 +12,68 @@ is made then.
 import http.client
 import json
 import os
-import socket
+import select
 import sys
+import time
 import urllib.parse
 
 from call import TIMEOUT, NotBelieved, NotReached, call, read_keys
 
-PREFIX = "link-"  # of the id of a call that may ask for a link
+PREFIX = "link-"  # of the id of a call that asks for a link
+AGAIN = 60  # seconds after a question in vain
 
 
 class Link:
-    """A connection to a node, which gives a link or not: without one each call is a request."""
+    """A connection to a node, kept, which the node makes a link or not: without one each call is a request."""
 
     def __init__(self):
         self.connection = self.given = None  # given: what the node answered the request with that became a link
+        self.next = 0  # when to ask for one again, after it was not given
+
+    def prefix(self):
+        """Of the id of the next call: only one that asks for a link has that of a link."""
+        return PREFIX if not self.given and time.monotonic() >= self.next else ""
 
     def send(self, url, headers, body):
-        """Returns status, headers and body; raises NotReached, or OSError or HTTPException when there is no whole answer.  Then the
-        link is closed, and the next call asks for another one."""
+        """Returns status, headers and body; raises NotReached, or OSError or HTTPException when there is no whole answer.  Then it is
+        closed, and the next call asks for another one."""
         try:
-            if self.given and not self.is_idle():
+            if self.connection and not self.is_idle():
                 self.close()
-            return self.frame(headers, body) if self.given else self.ask(url, headers, body)
+            return self.frame(headers, body) if self.given else self.request(url, headers, body)
         except (OSError, http.client.HTTPException):
             self.close()
             raise
 
     def is_idle(self):
-        """False when something came that nothing was asked for: the end of a link, which may end at any time."""
-        self.connection.sock.setblocking(False)
-        try:
-            self.connection.sock.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        finally:
-            self.connection.sock.settimeout(TIMEOUT)
-        return False
+        """False when something came that nothing was asked for: the end of the connection, which may come at any time."""
+        return not select.select([self.connection.sock], [], [], 0)[0]
 
-    def ask(self, url, headers, body):
-        """The call is a request, which asks for a link.  A node that gives one answers the call over it."""
-        parts = urllib.parse.urlsplit(url)
+    def connect(self, url, parts):
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         try:
             self.connection = kind(parts.netloc, timeout=TIMEOUT)
             self.connection.connect()
         except (OSError, http.client.InvalidURL) as error:
             raise NotReached(f"no answer from {url}: it cannot be reached ({error!r})") from error
-        upgrade = {"Connection": "Upgrade", "Upgrade": "serviceless-link"}
+
+    def request(self, url, headers, body):
+        """One whose id has the prefix asks for a link.  A node that gives one answers the call over it."""
+        parts = urllib.parse.urlsplit(url)
+        asks = headers["webhook-id"].startswith(PREFIX) and parts.scheme != "https"
+        upgrade = {"Connection": "Upgrade", "Upgrade": "serviceless-link"} if asks else {}
+        if not self.connection:
+            self.connect(url, parts)
         self.connection.request("POST", parts.path or "/", body, {**headers, **upgrade})
         answer = self.connection.getresponse()
         if answer.status == 101:
             self.given = answer
             return self.read()
-        try:
-            return answer.status, answer.headers, answer.read()
-        finally:
+        self.next = time.monotonic() + AGAIN if asks else self.next
+        text = answer.read()
+        if answer.will_close:
             self.close()
+        return answer.status, answer.headers, text
 
     def frame(self, headers, body):
         message_id, timestamp, signature = (headers[f"webhook-{name}"] for name in ("id", "timestamp", "signature"))
@@ -101,7 +107,7 @@ def main():
         keys = read_keys(key_file)
         for line in sys.stdin:
             wanted = json.loads(line)
-            answer = call(url, keys, wanted["function"], wanted.get("args", []), wanted.get("kwargs", {}), link.send, PREFIX)
+            answer = call(url, keys, wanted["function"], wanted.get("args", []), wanted.get("kwargs", {}), link.send, link.prefix())
             print(json.dumps(answer, ensure_ascii=False), flush=True)
             status = status if answer["outcome"] in ("ok", "accepted") else 1
     except (OSError, NotBelieved, LookupError, TypeError, AttributeError, ValueError) as error:

@@ -167,7 +167,7 @@ apr_status_t svl_endpoint_call(svl_exchange_t *exchange, svl_receive_answer_t *a
         return rv;
     }
     ok = own.outcome == SVL_OUTCOME_OK;
-    *answer = (svl_receive_answer_t){.status = HTTP_OK, .type = TYPE_CALL};
+    *answer = (svl_receive_answer_t){.status = HTTP_OK, .type = TYPE_CALL, .duplicate = own.duplicate};
     answer->body = svl_call_answer(exchange->id, exchange->node->name, own.outcome, ok ? own.text : NULL,
                                    ok ? own.note : own.text, own.duplicate, p, &answer->length);
     if (request->reply == SVL_REPLY_ALL) {
@@ -188,7 +188,7 @@ static int client_call(svl_exchange_t *exchange)
     if (svl_endpoint_call(exchange, &answer, &fault) != APR_SUCCESS) {
         return svl_reply_refuse(exchange, &fault);
     }
-    if (svl_links_take(exchange, &answer)) {
+    if (!answer.duplicate && svl_links_take(exchange, &answer)) { /* who overheard a call gets no link for it */
         return OK;
     }
     return svl_reply_send(exchange, answer.status, answer.type, answer.body, answer.length);

@@ -1,36 +1,29 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "links_private.h"
 
-#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <apr_portable.h>
 #include <apr_strings.h>
 #include <apr_thread_cond.h>
 #include <apr_thread_mutex.h>
-#include <http_connection.h>
-#include <http_core.h>
 #include <http_log.h>
-#include <http_protocol.h>
-#include <http_ssl.h>
 
 #include "../core/guard.h"
 #include "../core/pool.h"
 #include "../transport/alarm.h"
 #include "../transport/crew.h"
-#include "../transport/link.h"
 #include "run.h"
+#include "shared.h"
 
 APLOG_USE_MODULE(serviceless);
 
-#define IDLE_WAIT (2 * SVL_LINK_AGE_MAX) /* seconds */
-#define KEPT (4 << 20)                   /* bytes that are kept for messages to come; giving pages back disturbs all threads */
-#define SEEN 256                         /* ids that are remembered, so that who overheard one gets nothing for it */
-#define LOAN_WAIT apr_time_from_msec(1)  /* that a link waits for its thread, which runs something */
+#define KEPT (4 << 20)                  /* bytes that are kept for messages to come; giving pages back disturbs all threads */
+#define SEEN 256                        /* ids that are remembered, so that who overheard one gets nothing for it */
+#define LOAN_WAIT apr_time_from_msec(1) /* that a link waits for its thread, which runs something */
 #define THREAD_AGAIN apr_time_from_msec(100) /* before a thread is tried again where none was to be had */
 #define LEAVE_WAIT apr_time_from_msec(300) /* for messages that are being answered, when there is less time than for the rest */
 
@@ -63,8 +56,11 @@ static void count_off(svl_links_t *links, int calls)
 
 static void forget(svl_link_end_t *link)
 {
-    close(link->fd);
+    if (link->fd >= 0) {
+        close(link->fd);
+    }
     svl_link_buffer_free(&link->in);
+    svl_link_buffer_free(&link->first);
     free(link);
 }
 
@@ -218,32 +214,8 @@ apr_status_t svl_links_create(svl_links_t **links, svl_runtime_t *runtime, apr_p
     return rv;
 }
 
-/* What httpd closes it closes without a word, because it thinks that the client is gone. */
-static int take_from_httpd(request_rec *r)
-{
-    conn_rec *c = r->connection;
-    const struct timeval idle = {.tv_sec = IDLE_WAIT};
-    apr_os_sock_t theirs;
-    int own = -1;
-    if (apr_os_sock_get(&theirs, ap_get_conn_socket(c)) == APR_SUCCESS) {
-        own = fcntl(theirs, F_DUPFD_CLOEXEC, 0);
-    }
-    if (own < 0) {
-        return -1;
-    }
-    r->status = HTTP_SWITCHING_PROTOCOLS;
-    apr_table_setn(r->headers_out, "Upgrade", SVL_LINK_PROTOCOL);
-    apr_table_setn(r->headers_out, "Connection", "Upgrade");
-    ap_send_interim_response(r, 1);
-    fcntl(own, F_SETFL, fcntl(own, F_GETFL) & ~O_NONBLOCK);
-    setsockopt(own, SOL_SOCKET, SO_RCVTIMEO, &idle, sizeof(idle));
-    c->aborted = 1;
-    c->keepalive = AP_CONN_CLOSE;
-    return own;
-}
-
 /* @return NULL: there is no memory or descriptor for it, and nothing was answered */
-static svl_link_end_t *begin(const svl_exchange_t *exchange, int calls)
+static svl_link_end_t *begin(const svl_exchange_t *exchange, const svl_receive_answer_t *answer)
 {
     svl_links_t *links = exchange->runtime->links;
     svl_link_end_t *link = calloc(1, sizeof(*link));
@@ -253,24 +225,14 @@ static svl_link_end_t *begin(const svl_exchange_t *exchange, int calls)
     link->runtime = exchange->runtime;
     link->pool = links->pool;
     link->stopping = &links->stopping;
-    link->calls = calls;
-    apr_cpystrn(link->from, exchange->r->connection->client_ip, sizeof(link->from));
-    link->fd = take_from_httpd(exchange->r);
+    link->calls = answer != NULL;
+    apr_cpystrn(link->from, exchange->r->useragent_ip, sizeof(link->from));
+    link->fd = !answer || svl_links_owe(link, exchange, answer) ? svl_links_upgrade(exchange->r) : -1;
     if (link->fd < 0) {
-        free(link);
+        forget(link);
         return NULL;
     }
     return link;
-}
-
-/* Bytes that httpd has read already would be lost. */
-static int more_came(request_rec *r)
-{
-    apr_bucket_brigade *brigade = apr_brigade_create(r->pool, r->connection->bucket_alloc);
-    apr_status_t rv = ap_get_brigade(r->connection->input_filters, brigade, AP_MODE_SPECULATIVE, APR_NONBLOCK_READ, 1);
-    int more = rv == APR_SUCCESS && !APR_BRIGADE_EMPTY(brigade);
-    apr_brigade_destroy(brigade);
-    return more;
 }
 
 /* With the lock held. */
@@ -284,17 +246,6 @@ static int is_first(svl_links_t *links, const char *id)
     apr_cpystrn(links->seen[links->next], id, sizeof(links->seen[0]));
     links->next = (links->next + 1) % SEEN;
     return 1;
-}
-
-static int is_wanted(const svl_exchange_t *exchange, int calls)
-{
-    request_rec *r = exchange->r;
-    const char *upgrade = apr_table_get(r->headers_in, "Upgrade");
-    const int given = calls ? exchange->node->call_links : exchange->node->links;
-    return given && upgrade && strcmp(upgrade, SVL_LINK_PROTOCOL) == 0 && r->proto_num == HTTP_VERSION(1, 1)
-           && ap_find_token(r->pool, apr_table_get(r->headers_in, "Connection"), "upgrade")
-           && strncmp(exchange->id, SVL_LINK_PREFIX, sizeof(SVL_LINK_PREFIX) - 1) == 0 && !r->connection->master
-           && !ap_ssl_conn_is_ssl(r->connection) && !more_came(r);
 }
 
 /* One has no thread: whichever, since threads take what they find. */
@@ -321,24 +272,20 @@ int svl_links_take(const svl_exchange_t *exchange, const svl_receive_answer_t *a
     svl_links_t *links = exchange->runtime->links;
     const int calls = answer != NULL;
     svl_link_end_t *link;
-    int room, taken;
-    if (!is_wanted(exchange, calls)) {
+    int room;
+    if (!svl_links_wanted(exchange, calls)) {
         return 0;
     }
     apr_thread_mutex_lock(links->lock);
-    room = !links->stopping && (calls ? links->clients : links->count - links->clients) < links->most
-           && is_first(links, exchange->id);
+    room = !links->stopping
+           && (calls ? links->clients < links->most
+                     : links->count - links->clients < links->most && is_first(links, exchange->id));
     links->count += room;
     links->clients += room && calls;
     apr_thread_mutex_unlock(links->lock);
-    link = room ? begin(exchange, calls) : NULL;
-    taken = link != NULL; /* from the moment it is in the list it may end, and be gone */
-    if (link && calls && !svl_links_answer(link, exchange, answer)) {
-        forget(link);
-        link = NULL;
-    }
+    link = room ? begin(exchange, answer) : NULL;
     apr_thread_mutex_lock(links->lock);
-    if (link) {
+    if (link) { /* from now on it may end, and be gone */
         link->next = links->fresh;
         links->fresh = link;
         if (links->stopping) {
@@ -349,10 +296,25 @@ int svl_links_take(const svl_exchange_t *exchange, const svl_receive_answer_t *a
         count_off(links, calls);
     }
     apr_thread_mutex_unlock(links->lock);
-    if (link && svl_crew_ask_at_once(links->crew) != APR_SUCCESS) {
+    if (!link) {
+        return 0;
+    }
+    if (calls) {
+        SVL_COUNT(exchange->node->shared->client_links);
+    }
+    if (svl_crew_ask_at_once(links->crew) != APR_SUCCESS) {
         give_up(links); /* who asked for it finds that it has ended, and sends a request */
     }
-    return taken;
+    return 1;
+}
+
+int svl_links_clients(svl_links_t *links)
+{
+    int clients;
+    apr_thread_mutex_lock(links->lock);
+    clients = links->clients;
+    apr_thread_mutex_unlock(links->lock);
+    return clients;
 }
 
 void svl_links_leave(svl_links_t *links)
@@ -378,6 +340,16 @@ static void wait_until(svl_links_t *links, apr_time_t deadline)
     }
 }
 
+/* With the lock held. */
+static void shut_down(const svl_links_t *links, int calls)
+{
+    for (const svl_link_end_t *link = links->open; link; link = link->next) {
+        if (link->calls == calls) {
+            shutdown(link->fd, SHUT_RDWR);
+        }
+    }
+}
+
 apr_status_t svl_links_stop(svl_links_t *links, apr_time_t deadline)
 {
     apr_time_t soon = apr_time_now() + LEAVE_WAIT;
@@ -385,11 +357,9 @@ apr_status_t svl_links_stop(svl_links_t *links, apr_time_t deadline)
     svl_links_leave(links);
     apr_thread_mutex_lock(links->lock);
     wait_until(links, soon < deadline ? soon : deadline);
-    for (svl_link_end_t *link = links->open; link; link = link->next) {
-        if (!link->calls) { /* a client gets its answer, as long as there is time */
-            shutdown(link->fd, SHUT_RDWR);
-        }
-    }
+    shut_down(links, 0);
+    wait_until(links, deadline - LEAVE_WAIT); /* a client gets its answer, as long as there is time */
+    shut_down(links, 1);
     wait_until(links, deadline);
     left = links->count;
     apr_thread_mutex_unlock(links->lock);

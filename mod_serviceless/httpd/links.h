@@ -26,6 +26,9 @@ apr_status_t svl_links_create(svl_links_t **links, svl_runtime_t *runtime, apr_p
  * @return nonzero when it was: the request is answered */
 int svl_links_take(const svl_exchange_t *exchange, const svl_receive_answer_t *answer);
 
+/** @return how many links of clients have not ended: after svl_links_leave, those that are being answered */
+int svl_links_clients(svl_links_t *links);
+
 /** Lets no further message in; those that are being answered will be. */
 void svl_links_leave(svl_links_t *links);
 

@@ -30,11 +30,19 @@ typedef struct svl_link_end_t {
     int turn;              /**< nonzero: its thread has a turn of a run thread to do */
     char from[64];         /**< the address at its other end */
     int fd;
-    svl_link_buffer_t in; /**< what came and was not answered yet */
+    svl_link_buffer_t in;    /**< what came and was not answered yet */
+    svl_link_buffer_t first; /**< an answer that is to go out before anything is read */
 } svl_link_end_t;
 
-/** links_serve.c: answers, over a link that has no thread yet, what came with the request for it.  @return 0: it cannot be */
-int svl_links_answer(svl_link_end_t *link, const svl_exchange_t *exchange, const svl_receive_answer_t *answer);
+/** links_upgrade.c: @return nonzero when the request asks for a link of this kind (calls: a client's), and its connection can be one */
+int svl_links_wanted(const svl_exchange_t *exchange, int calls);
+
+/** links_upgrade.c: answers 101, and takes the connection away from httpd.  @return its descriptor, whose operations wait; -1: there is none, and
+ * nothing was answered */
+int svl_links_upgrade(request_rec *r);
+
+/** links_serve.c: what came with the request for the link is to be answered over it.  @return 0: that cannot be signed, or kept */
+int svl_links_owe(svl_link_end_t *link, const svl_exchange_t *exchange, const svl_receive_answer_t *answer);
 
 /** links_serve.c: reads messages and answers them, until the link ends.
  * @return 0: another thread does now, and @a link is not the caller's any more */

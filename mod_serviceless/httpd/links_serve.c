@@ -78,18 +78,24 @@ static int send_all(svl_link_end_t *link, const char *line, apr_size_t head, con
     return 0;
 }
 
-static int answer_with(svl_link_end_t *link, const svl_exchange_t *exchange, int status, const char *body, apr_size_t length)
+/* @return bytes of the line; 0: it would be too long */
+static apr_size_t head_of(char line[SVL_FRAME_LINE_MAX], const svl_exchange_t *exchange, int status, const char *body,
+                          apr_size_t length)
 {
     svl_frame_t frame = {.status = status, .length = length};
     svl_reply_signature_t made;
-    char line[SVL_FRAME_LINE_MAX];
-    apr_size_t head;
     if (exchange->key && exchange->id && svl_reply_sign(exchange, body, length, &made) == APR_SUCCESS) {
         frame.id = made.id;
         frame.timestamp = made.timestamp;
         frame.signature = made.signature;
     }
-    head = svl_frame_write(line, &frame);
+    return svl_frame_write(line, &frame);
+}
+
+static int answer_with(svl_link_end_t *link, const svl_exchange_t *exchange, int status, const char *body, apr_size_t length)
+{
+    char line[SVL_FRAME_LINE_MAX];
+    apr_size_t head = head_of(line, exchange, status, body, length);
     return head && send_all(link, line, head, body, length);
 }
 
@@ -234,9 +240,24 @@ static next_e serve_one(svl_link_end_t *link, pid_t *patient, apr_pool_t *p)
     return next;
 }
 
-int svl_links_answer(svl_link_end_t *link, const svl_exchange_t *exchange, const svl_receive_answer_t *answer)
+int svl_links_owe(svl_link_end_t *link, const svl_exchange_t *exchange, const svl_receive_answer_t *answer)
 {
-    return answer_with(link, exchange, answer->status, answer->body, answer->length);
+    char line[SVL_FRAME_LINE_MAX];
+    apr_size_t head = head_of(line, exchange, answer->status, answer->body, answer->length);
+    if (!head || !svl_link_buffer_reserve(&link->first, head + answer->length)) {
+        return 0;
+    }
+    memcpy(link->first.bytes, line, head);
+    memcpy(link->first.bytes + head, answer->body, answer->length);
+    link->first.used = head + answer->length;
+    return 1;
+}
+
+static int answer_first(svl_link_end_t *link)
+{
+    int sent = !link->first.used || send_all(link, link->first.bytes, link->first.used, "", 0);
+    svl_link_buffer_free(&link->first);
+    return sent;
 }
 
 int svl_links_serve(svl_link_end_t *link)
@@ -245,7 +266,7 @@ int svl_links_serve(svl_link_end_t *link)
     pid_t patient;
     int may;
     next_e next = GO_ON;
-    if (apr_pool_create(&pool, link->pool) != APR_SUCCESS) {
+    if (!answer_first(link) || apr_pool_create(&pool, link->pool) != APR_SUCCESS) {
         return 1;
     }
     patient = link->calls ? 0 : be_patient(); /* what a call starts takes turns as it would in a request */

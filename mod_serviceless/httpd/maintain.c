@@ -2,6 +2,7 @@
 #include "maintain.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -28,6 +29,8 @@
 #include "sync.h"
 
 #define WAKE_INTERVAL apr_time_from_sec(1)   /* an idle child wakes once a second and no oftener */
+#define CLIENTS_WAIT apr_time_from_sec(60)   /* longest, for clients' calls that came over links */
+#define CLIENTS_LOOK 10                      /* milliseconds between two looks whether they have ended */
 #define HANDLER_WAIT apr_time_from_msec(500) /* for the rest of a signal handler that destroys pools */
 
 /* Not by the clock that an administrator sets back by an hour. */
@@ -50,6 +53,7 @@ static struct {
     pthread_t id;   /* of the thread; it itself may run before this is set */
     pthread_t main; /* where the MPM has no threads: its only one, which handles requests */
     int threaded;   /* else the MPM may leave inside a signal handler, and does not say whether it does */
+    int graceful;   /* the MPM says that it ends so, once its requests have ended */
     int registered; /* for exit */
     int generation; /* of the configuration that this child runs */
     sem_t wake;
@@ -234,6 +238,26 @@ static void leave_links(void)
     }
 }
 
+static int clients_of_links(void)
+{
+    int clients = 0;
+    for (int i = 0; i < svl_runtimes_count(child.runtimes); i++) {
+        clients += svl_links_clients(svl_runtimes_at(child.runtimes, i)->links);
+    }
+    return clients;
+}
+
+/* Who ends gracefully waits for requests, but the MPM knows nothing of what came over links.  The signal of a stop ends the wait. */
+static void wait_for_clients(void)
+{
+    apr_time_t until = svl_transport_monotonic() + CLIENTS_WAIT;
+    leave_links();
+    while (clients_of_links() && !time_of(&child.give_up) && svl_transport_monotonic() < until
+           && poll(NULL, 0, CLIENTS_LOOK) == 0) {
+        continue;
+    }
+}
+
 static void turn(int *leads)
 {
     int state;
@@ -299,6 +323,9 @@ apr_status_t svl_maintain_leave(void *unused)
     if (!child.thread) {
         return APR_SUCCESS;
     }
+    if (child.graceful) {
+        wait_for_clients();
+    }
     svl_place_leave();
     svl_children_leave();
     __atomic_store_n(&child.deadline, leave_until(), __ATOMIC_RELEASE);
@@ -353,6 +380,7 @@ apr_status_t svl_maintain_start(const apr_array_header_t *runtimes, apr_pool_t *
 
 void svl_maintain_told(int graceful)
 {
+    child.graceful = graceful;
     if (!graceful && child.thread) {
         stop_soon();
         __atomic_store_n(&child.stopped, 0, __ATOMIC_RELEASE);

@@ -23,6 +23,7 @@ typedef struct svl_receive_answer_t {
     const char *body;
     apr_size_t length;
     svl_owed_t owed; /**< with APR_INCOMPLETE */
+    int duplicate;   /**< of a client's call: it was known already */
 } svl_receive_answer_t;
 
 /** What became of the calls of a message. */

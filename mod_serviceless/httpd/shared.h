@@ -46,6 +46,7 @@ typedef struct svl_shared_node_t {
     apr_int64_t logged[SVL_REASON_COUNT];       /**< second of the last log line of a reason */
     apr_uint64_t suppressed[SVL_REASON_COUNT];  /**< refusals since then without a line */
     apr_uint64_t missed;
+    apr_uint64_t client_links;                  /**< links that clients got */
     apr_uint64_t missing;                       /**< a key that is not there (missing.c); 0: none */
     svl_clock_t clock;                          /**< of the child that leads */
     apr_int64_t reference;                      /**< the offset that it goes by; 0: not known yet (retain.h) */

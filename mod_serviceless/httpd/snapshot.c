@@ -120,6 +120,7 @@ svl_snapshot_t *svl_snapshot_take(const svl_node_t *node, apr_pool_t *p)
         snapshot->rejected[i] = SVL_READ(node->shared->rejected[i]);
     }
     snapshot->missed = SVL_READ(node->shared->missed);
+    snapshot->client_links = SVL_READ(node->shared->client_links);
     snapshot->old_children = svl_place_count_old();
     snapshot->missing = svl_missing_read(node, snapshot->missing_key);
     snapshot->reruns = SVL_READ(node->shared->reruns);

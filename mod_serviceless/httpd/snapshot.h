@@ -48,6 +48,7 @@ typedef struct svl_snapshot_t {
     svl_snapshot_peer_t *peers; /**< node->count of them, in the order of ServicelessNodes */
     apr_uint64_t rejected[SVL_REASON_COUNT];
     apr_uint64_t missed;
+    apr_uint64_t client_links; /**< that clients got */
     apr_uint32_t old_children; /**< that work on with the configuration of before a graceful restart */
     apr_time_t missing;        /**< when a message named a key that is not there; 0: none did */
     char missing_key[SVL_RING_FINGERPRINT + 1];

@@ -248,6 +248,7 @@ static json_t *document_of(const svl_snapshot_t *snapshot, apr_pool_t *p)
     set(object, "not_loaded", outcomes_of(unknown));
     set(object, "log", snapshot->epoch ? log_of(snapshot, p) : json_null());
     set_number(object, "missed", snapshot->missed);
+    set_number(object, "client_links", snapshot->client_links);
     set_number(object, "reruns", snapshot->reruns);
     set(object, "rejected", rejected_of(snapshot));
     set(object, "syncs", syncs_of(snapshot->peers, snapshot->node->count));

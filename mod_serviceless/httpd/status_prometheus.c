@@ -119,6 +119,7 @@ void svl_status_prometheus(const svl_snapshot_t *snapshot, request_rec *r)
         single(r, "serviceless_pending_calls", "gauge", snapshot->log.pending,
                "Calls that were accepted and have not ended here.");
     }
+    single(r, "serviceless_client_links_total", "counter", snapshot->client_links, "Connections of clients that were upgraded.");
     single(r, "serviceless_missed_calls_total", "counter", snapshot->missed, "Calls that were gone before this node got them.");
     single(r, "serviceless_old_children", "gauge", snapshot->old_children,
            "Child processes that work on with the configuration of before a graceful restart.");

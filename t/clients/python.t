@@ -8,6 +8,7 @@ use Command;
 use Fleet;
 use IPC::Open2 qw(open2);
 use JSON::PP qw(decode_json encode_json);
+use Proc qw(alive);
 use File::Basename qw(dirname);
 use Test::More;
 
@@ -50,14 +51,19 @@ for my $links (qw(on off)) {
             return decode_json(scalar <$out> // '{}');
         };
         is(join(' ', map { $ask->('example.sum', $_, 1)->{result} } 1 .. $CALLS), join(' ', 2 .. $CALLS + 1), 'each call has its result');
-        is_deeply(requests_of($node), $links eq 'on' ? {101 => 1} : {200 => $CALLS}, 'requests: ' . ($links eq 'on' ? 'one, upgraded' : 'one each'));
+        my ($status, $count) = $links eq 'on' ? (101, 1) : (200, $CALLS);
+        eventually { (requests_of($node)->{$status} // 0) >= $count } 10, 'requests are logged'; # after they were answered
+        is_deeply(requests_of($node), {$status => $count}, 'requests: ' . ($links eq 'on' ? 'one, upgraded' : 'one each'));
+        my @before = $node->children;
         $node->graceful;
+        eventually { !grep { alive($_) } @before } 20, 'the children of before are gone';
         my $answer = $ask->('example.sum', 7);
         is("$answer->{outcome} $answer->{result}", 'ok 7', 'after a restart, which ended the link');
         is($ask->('example.fail', 'no such cache')->{detail}, 'no such cache', 'a function that fails');
         close $in;
         waitpid $child, 0;
         is($? >> 8, 1, 'then the status is 1');
+        eventually { (requests_of($node)->{200} // 0) >= ($links eq 'on' ? 1 : $CALLS + 2) } 10, 'requests are logged';
         is(requests_of($node)->{101} // 0, $links eq 'on' ? 2 : 0, 'links: ' . ($links eq 'on' ? 'another one' : 'none'));
         $fleet->stop;
         $fleet->no_crash;

@@ -79,7 +79,7 @@ subtest 'Prometheus: names, labels and types as documented' => sub {
         serviceless_missed_calls_total => 'counter', serviceless_peer_up => 'gauge', serviceless_log_calls => 'gauge',
         serviceless_old_children => 'gauge', serviceless_missing_key => 'gauge',
         serviceless_pending_calls => 'gauge', serviceless_function_seconds => 'histogram',
-        serviceless_relay_seconds => 'histogram', serviceless_links_total => 'counter',
+        serviceless_relay_seconds => 'histogram', serviceless_links_total => 'counter', serviceless_client_links_total => 'counter',
     }, 'families');
     my %expected = (
         'serviceless_calls_total{function="example.sum",outcome="ok"}' => 1,
@@ -87,7 +87,7 @@ subtest 'Prometheus: names, labels and types as documented' => sub {
         'serviceless_calls_total{function="example.echo",outcome="ok"}' => 0,
         'serviceless_peer_up{peer="n2"}' => 1, 'serviceless_peer_up{peer="n3"}' => 1,
         'serviceless_rejected_total{reason="signature"}' => 1, 'serviceless_rejected_total{reason="store-full"}' => 0,
-        'serviceless_log_calls' => 2, 'serviceless_pending_calls' => 0, 'serviceless_missed_calls_total' => 0, 'serviceless_old_children' => 0,
+        'serviceless_log_calls' => 2, 'serviceless_pending_calls' => 0, 'serviceless_missed_calls_total' => 0, 'serviceless_old_children' => 0, 'serviceless_client_links_total' => 0,
         'serviceless_missing_key' => 0,
         'serviceless_function_seconds_count{function="example.sum"}' => 2,
     );
