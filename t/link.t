@@ -133,7 +133,7 @@ subtest 'what is not signed, or is no frame, ends it' => sub {
                'a line that is none' => [0, "POST /serviceless HTTP/1.1\r\n\r\n"], 'a line without an end' => [0, 'x' x 5000],
                'a body larger than may be' => [0, frame($client, 'x', length => 65_537)], 'an answer' => [0, "200 0 - - - -\n"]);
     settle();
-    my $runs = runs();
+    my ($runs, $before) = (runs(), rejected());
     for my $name (sort keys %bad) {
         my ($status, $bytes) = @{$bad{$name}};
         my $socket = link_of('main');
@@ -142,6 +142,9 @@ subtest 'what is not signed, or is no frame, ends it' => sub {
         ends($socket, "$name ends it");
     }
     is(runs(), $runs, 'nothing ran');
+    my $after = rejected();
+    my %counted = map { $after->{$_} == $before->{$_} ? () : ($_ => $after->{$_} - $before->{$_}) } keys %$after;
+    is_deeply(\%counted, {signature => 1, timestamp => 1, header => 4, 'body-too-large' => 1}, 'each is counted');
 };
 
 ok(server_lives(), 'the server lives');

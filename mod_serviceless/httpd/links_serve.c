@@ -99,15 +99,29 @@ static int answer_with(svl_link_end_t *link, const svl_exchange_t *exchange, int
     return head && send_all(link, line, head, body, length);
 }
 
+static void note(const svl_link_end_t *link, const char *id, const svl_fault_t *fault, apr_pool_t *p)
+{
+    svl_fault_t noted = *fault;
+    noted.detail =
+        apr_psprintf(p, "%s%sover a link from %s", fault->detail ? fault->detail : "", fault->detail ? "; " : "", link->from);
+    svl_reply_note(link->runtime->node, NULL, id, &noted);
+}
+
 static int refuse(svl_link_end_t *link, const svl_exchange_t *exchange, const svl_fault_t *fault)
 {
     apr_size_t length;
     const char *body = svl_fault_document(fault, exchange->pool, &length);
-    svl_fault_t noted = *fault;
-    noted.detail = apr_psprintf(exchange->pool, "%s%sover a link from %s", fault->detail ? fault->detail : "",
-                                fault->detail ? "; " : "", link->from);
-    svl_reply_note(exchange->node, NULL, exchange->id, &noted);
+    note(link, exchange->id, fault, exchange->pool);
     return answer_with(link, exchange, svl_fault_http(fault->reason), body, length);
+}
+
+/* It is not answered, since nobody knows where the next one would begin: who repeats it as a request hears why.  @return 0 */
+static int cannot_read(const svl_link_end_t *link, svl_reason_e reason, const char *detail, apr_pool_t *p)
+{
+    svl_fault_t fault;
+    svl_fault_set(&fault, reason, p, "%s", detail);
+    note(link, NULL, &fault, p);
+    return 0;
 }
 
 /* The line is copied, since the buffer may move.  @param until 0: it may begin whenever it likes  @return 0: no message came, or none that can be told from what follows it */
@@ -120,7 +134,10 @@ static int read_message(svl_link_end_t *link, apr_time_t until, svl_frame_t *fra
         return 0;
     }
     while (!(end = memchr(link->in.bytes, '\n', link->in.used))) {
-        if (link->in.used >= SVL_FRAME_LINE_MAX || !receive_more(link, until)) {
+        if (link->in.used >= SVL_FRAME_LINE_MAX) {
+            return cannot_read(link, SVL_REASON_HEADER, "a frame's line without an end", p);
+        }
+        if (!receive_more(link, until)) {
             return 0;
         }
         until = until ? until : svl_transport_monotonic() + WHOLE_WAIT;
@@ -128,8 +145,12 @@ static int read_message(svl_link_end_t *link, apr_time_t until, svl_frame_t *fra
     length = (apr_size_t)(end - link->in.bytes);
     began = length + 1;
     if (length >= SVL_FRAME_LINE_MAX || !svl_frame_parse(frame, apr_pstrmemdup(p, link->in.bytes, length), length)
-        || frame->status || frame->length > limit) {
-        return 0;
+        || frame->status) {
+        return cannot_read(link, SVL_REASON_HEADER, "no frame", p);
+    }
+    if (frame->length > limit) {
+        return cannot_read(link, SVL_REASON_BODY_TOO_LARGE,
+                           apr_psprintf(p, "%" APR_SIZE_T_FMT " bytes; at most %" APR_SIZE_T_FMT, frame->length, limit), p);
     }
     until = until ? until : svl_transport_monotonic() + WHOLE_WAIT;
     while (link->in.used < began + frame->length) { /* room is made for what comes, not for what is promised */

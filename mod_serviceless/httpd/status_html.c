@@ -55,6 +55,7 @@ static void facts(const svl_snapshot_t *snapshot, request_rec *r)
         {"Log", apr_psprintf(r->pool, "%" APR_UINT64_T_FMT " of %" APR_UINT64_T_FMT " bytes", log->bytes, log->size)},
         {"Oldest call", svl_status_time(log->oldest, r->pool)},
         {"Calls missed", number(r, snapshot->missed)},
+        {"Links given to clients", number(r, snapshot->client_links)},
         {"Old child processes", number(r, snapshot->old_children)},
         {"Key that is missing", snapshot->missing ? apr_psprintf(r->pool, "%s, as a message of %s says", snapshot->missing_key,
                                                                  svl_status_time(snapshot->missing, r->pool))
