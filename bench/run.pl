@@ -18,8 +18,8 @@ my $quick = @ARGV && $ARGV[0] =~ /^-/ ? shift(@ARGV) eq '-quick' : 0;
 my %parts = map { $_ => 1 } @ARGV;
 my @SIZES = $quick ? (4) : (4, 8, 16);
 my @CONNECTIONS = $quick ? (64) : (16, 64);
-my $SINGLES = $quick ? 100 : 300; # calls of a round whose latency is measured
-my $REQUESTS = $quick ? 6_000 : 20_000;
+my $SINGLES = $quick ? 100 : 150; # calls of a round whose latency is measured
+my $REQUESTS = $quick ? 6_000 : 12_000;
 my $MESSAGES = $quick ? 12_800 : 51_200;
 my @LENGTHS = (1_000, 100_000, 10_000_000); # calls in the log
 my @NODES = (4, 8, 16, 32);
@@ -28,7 +28,7 @@ my $GROWN = 1.1;                            # times that a number of instruction
 
 my %NAME = (redis => 'Redis, same work', nats => 'NATS, same work', erlang => 'Erlang');
 my $here = dirname(__FILE__);
-my $bench = Bench->new(rounds => $quick ? 2 : 5);
+my $bench = Bench->new(rounds => $quick ? 2 : 4);
 
 Test::More->builder->no_ending(1);
 
@@ -41,7 +41,7 @@ sub endpoint {
     $bench->skip('calls over links to one node', 'a child of prefork gives 4') if $prefork;
     my $floor = 'a handler that does nothing';
     for my $connections (@CONNECTIONS) {
-        for my $threads ($prefork ? 0 : (32, 80)) {
+        for my $threads ($prefork ? 0 : $quick ? 32 : (32, 80)) {
             my @threads = $threads == 80 ? (threads => $threads) : ();
             my %of = (async => bench_fleet(1, @threads), fsync => bench_fleet(1, @threads, durability => 'fsync'));
             my $one = sub {
@@ -297,7 +297,7 @@ for my $part (@order) {
     $what{$part}->("$results/instructions.json", $revision);
     $bench->keep($kept, revision => $revision);
 }
-print "\nkept: $kept\n";
+printf "\nkept: %s, after %.1f minutes\n", $kept, (time - $^T) / 60;
 if (grep { -x "$_/gnuplot" } split /:/, $ENV{PATH}) {
     system($^X, "$here/plot.pl", $kept) == 0 or die "plot.pl failed\n";
 }

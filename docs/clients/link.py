@@ -32,6 +32,8 @@ class Link:
 
     def prefix(self):
         """Of the id of the next call: only one that asks for a link has that of a link."""
+        if self.connection and not self.is_idle():
+            self.close()
         return PREFIX if not self.given and time.monotonic() >= self.next else ""
 
     def send(self, url, headers, body):

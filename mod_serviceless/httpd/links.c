@@ -25,6 +25,7 @@ APLOG_USE_MODULE(serviceless);
 #define SEEN 256                        /* ids that are remembered, so that who overheard one gets nothing for it */
 #define LOAN_WAIT apr_time_from_msec(1) /* that a link waits for its thread, which runs something */
 #define THREAD_AGAIN apr_time_from_msec(100) /* before a thread is tried again where none was to be had */
+#define CLIENT_WAIT apr_time_from_msec(50)   /* of the end of that time, for clients that do not read */
 #define LEAVE_WAIT apr_time_from_msec(300) /* for messages that are being answered, when there is less time than for the rest */
 
 struct svl_links_t {
@@ -358,7 +359,7 @@ apr_status_t svl_links_stop(svl_links_t *links, apr_time_t deadline)
     apr_thread_mutex_lock(links->lock);
     wait_until(links, soon < deadline ? soon : deadline);
     shut_down(links, 0);
-    wait_until(links, deadline - LEAVE_WAIT); /* a client gets its answer, as long as there is time */
+    wait_until(links, deadline - CLIENT_WAIT); /* a client gets its answer, as long as there is time */
     shut_down(links, 1);
     wait_until(links, deadline);
     left = links->count;

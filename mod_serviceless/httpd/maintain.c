@@ -247,17 +247,6 @@ static int clients_of_links(void)
     return clients;
 }
 
-/* Who ends gracefully waits for requests, but the MPM knows nothing of what came over links.  The signal of a stop ends the wait. */
-static void wait_for_clients(void)
-{
-    apr_time_t until = svl_transport_monotonic() + CLIENTS_WAIT;
-    leave_links();
-    while (clients_of_links() && !time_of(&child.give_up) && svl_transport_monotonic() < until
-           && poll(NULL, 0, CLIENTS_LOOK) == 0) {
-        continue;
-    }
-}
-
 static void turn(int *leads)
 {
     int state;
@@ -315,6 +304,29 @@ static apr_time_t leave_until(void)
     return give_up > now + SVL_DRAIN_ABORT ? give_up : now + SVL_DRAIN_ABORT;
 }
 
+apr_status_t svl_maintain_wait(void *unused)
+{
+    apr_time_t until = svl_transport_monotonic() + CLIENTS_WAIT;
+    int clients;
+    (void)unused;
+    if (!child.thread || !child.threaded || !child.graceful) {
+        return APR_SUCCESS;
+    }
+    leave_links();
+    clients = clients_of_links();
+    if (clients) {
+        ap_log_error(APLOG_MARK, APLOG_INFO, 0, ap_server_conf,
+                     SVLNO(0135) "before it ends this child waits for calls that came over links (%d), at most %d s", clients,
+                     (int)apr_time_sec(CLIENTS_WAIT));
+    }
+    /* The signal of a stop ends the wait. */
+    while (clients_of_links() && !time_of(&child.give_up) && svl_transport_monotonic() < until
+           && poll(NULL, 0, CLIENTS_LOOK) == 0) {
+        continue;
+    }
+    return APR_SUCCESS;
+}
+
 apr_status_t svl_maintain_leave(void *unused)
 {
     apr_status_t ignored;
@@ -322,9 +334,6 @@ apr_status_t svl_maintain_leave(void *unused)
     (void)unused;
     if (!child.thread) {
         return APR_SUCCESS;
-    }
-    if (child.graceful) {
-        wait_for_clients();
     }
     svl_place_leave();
     svl_children_leave();

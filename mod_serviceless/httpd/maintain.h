@@ -17,6 +17,10 @@ apr_status_t svl_maintain_start(const apr_array_header_t *runtimes, apr_pool_t *
 /** child_stopping: the MPM told this child to leave. */
 void svl_maintain_told(int graceful);
 
+/** The pre-cleanup of pchild that is to run before all others, of other modules as well: a child that ends gracefully has waited for its
+ * requests, of which the MPM knows; this waits likewise, a minute at most, for clients' calls that came over links. */
+apr_status_t svl_maintain_wait(void *unused);
+
 /** The pre-cleanup of pchild: within two seconds everything has ended, or the process ends without it.  Prefork calls it inside a signal
  * handler, whose interrupted code may hold malloc's lock or httpd's: so the work is done by the maintenance thread, and this only waits. */
 apr_status_t svl_maintain_leave(void *unused);

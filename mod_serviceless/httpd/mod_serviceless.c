@@ -64,6 +64,13 @@ static int before_request(request_rec *r)
     return DECLINED;
 }
 
+/* Registered after those of all companions, it runs before them: what their functions use is there until the last call has ended. */
+static void child_ready(apr_pool_t *pchild, server_rec *s)
+{
+    (void)s;
+    apr_pool_pre_cleanup_register(pchild, NULL, svl_maintain_wait);
+}
+
 static void child_stopping(apr_pool_t *pchild, int graceful)
 {
     (void)pchild;
@@ -83,6 +90,7 @@ static void register_hooks(apr_pool_t *p)
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_REALLY_LAST);
     /* First, so that companions may call in their own child_init. */
     ap_hook_child_init(svl_runtime_start, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_child_init(child_ready, NULL, NULL, APR_HOOK_REALLY_LAST);
     ap_hook_child_stopping(child_stopping, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_status(child_status, NULL, NULL, APR_HOOK_MIDDLE);
     /* First, so that companions find their state up to date in their own. */
