@@ -31,7 +31,7 @@
 typedef struct http_t {
     int ports[BENCH_PLACES];
     int count;
-    const char *reply, *mode, *path;
+    const char *path, *reply, *mode;
     apr_uint32_t arity; /* of the mode */
     apr_uint64_t seq;
     char epoch[17];

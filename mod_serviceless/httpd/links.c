@@ -25,8 +25,8 @@ APLOG_USE_MODULE(serviceless);
 #define SEEN 256                        /* ids that are remembered, so that who overheard one gets nothing for it */
 #define LOAN_WAIT apr_time_from_msec(1) /* that a link waits for its thread, which runs something */
 #define THREAD_AGAIN apr_time_from_msec(100) /* before a thread is tried again where none was to be had */
-#define CLIENT_WAIT apr_time_from_msec(50)   /* of the end of that time, for clients that do not read */
 #define LEAVE_WAIT apr_time_from_msec(300) /* for messages that are being answered, when there is less time than for the rest */
+#define CLIENT_WAIT apr_time_from_msec(50) /* the last of that time, for clients that do not read */
 
 struct svl_links_t {
     svl_runtime_t *runtime;

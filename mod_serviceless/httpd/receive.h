@@ -16,7 +16,7 @@ typedef struct svl_owed_t {
     apr_time_t until;               /**< it is waited for, monotonic */
 } svl_owed_t;
 
-/** What a message is answered with. */
+/** What a message, or a client's call, is answered with. */
 typedef struct svl_receive_answer_t {
     int status;
     const char *type;
